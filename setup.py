@@ -1,0 +1,79 @@
+"""One distribution, two packages: the action runtime and the controller plugin.
+
+Nothing is installed by default: each extra is what one user of Instar needs. The runtime never needs the
+controller's packages, so an action image installs `instar[runtime]` only.
+"""
+
+from pathlib import Path
+
+from setuptools import setup
+
+HERE = Path(__file__).parent
+
+# torch's own minor version fixes the operators' schemas, which `instar.graph.operators` writes down.
+TORCH = ["torch==2.13.*", "numpy>=2.0"]
+RUNTIME = [*TORCH, "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9"]
+PACK = [*TORCH, "tqdm>=4.66"]
+CONTROLLER = ["flask>=3.0", "gunicorn>=23", "requests>=2.32"]
+ACTIONS = ["pillow>=10", "tokenizers>=0.20"]
+TEST = [
+    "pytest>=8",
+    "pytest-timeout>=2.3",
+    "hypothesis>=6.100",
+    "ruff>=0.6",
+    "mypy>=1.11",
+    "import-linter>=2.0",
+    "safetensors>=0.5",
+    "requests>=2.32",
+    "types-requests",
+]
+
+setup(
+    name="instar",
+    version="0.1.0",
+    description="PyTorch functions on Apache OpenWhisk, started warm",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    package_dir={
+        "instar": "runtime/instar",
+        "instar_controller": "controller-plugin/instar_controller",
+    },
+    packages=[
+        "instar",
+        "instar.action",
+        "instar.commands",
+        "instar.executor",
+        "instar.graph",
+        "instar.proxy",
+        "instar.weights",
+        "instar_controller",
+        "instar_controller.api",
+        "instar_controller.clients",
+        "instar_controller.engines",
+        "instar_controller.policies",
+        "instar_controller.whisk",
+    ],
+    package_data={"instar": ["py.typed", "graph/operators.txt"], "instar_controller": ["py.typed"]},
+    extras_require={
+        "runtime": RUNTIME,
+        "pack": PACK,
+        "controller": CONTROLLER,
+        "actions": ACTIONS,
+        "test": TEST,
+    },
+    entry_points={
+        "console_scripts": [
+            "instar = instar.commands.main:main",
+            "instar-runtime = instar.proxy.serve:main",
+        ],
+        # Found by name, so that `instar.commands` never imports the controller.
+        "instar.commands": [
+            "pack = instar.commands.pack",
+            "inspect = instar.commands.inspect",
+            "run = instar.commands.run",
+            "serve = instar_controller.commands",
+        ],
+    },
+)
