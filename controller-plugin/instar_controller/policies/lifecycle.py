@@ -1,0 +1,62 @@
+"""What can happen to a container, as a table.
+
+An event that the table does not list for a state is our own mistake: it is refused here, at once, rather
+than found later as a container that two jobs hold. Who makes an event happen, and when, is not this file's
+business.
+
+    STARTING ─up─► PREWARMED ─taken─► RUNNING ─answered─► COLLECTING ─collected─► READY ─taken─► RUNNING
+    each of these ─doomed─► REMOVING ─removed─► GONE
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class IllegalTransitionError(RuntimeError):
+    """An event came to a container whose state does not allow it. Only a mistake of ours can cause it."""
+
+
+class State(Enum):
+    """Where a container is in its life."""
+
+    STARTING = "starting"  # its processes boot
+    PREWARMED = "prewarmed"  # up, and nothing was ever sent to it
+    RUNNING = "running"  # holds a job: /init or /run is under way
+    COLLECTING = "collecting"  # its answer is out, the end of its log is being read
+    READY = "ready"  # warm and idle
+    REMOVING = "removing"  # on its way out; its memory counts until it has gone
+    GONE = "gone"
+
+
+class Event(Enum):
+    """What can happen to a container."""
+
+    UP = "up"
+    TAKEN = "taken"
+    ANSWERED = "answered"
+    COLLECTED = "collected"
+    DOOMED = "doomed"  # evicted, expired, failed or died: in every case it is removed
+    REMOVED = "removed"
+
+
+TRANSITIONS: dict[State, dict[Event, State]] = {
+    State.STARTING: {Event.UP: State.PREWARMED, Event.DOOMED: State.REMOVING},
+    State.PREWARMED: {Event.TAKEN: State.RUNNING, Event.DOOMED: State.REMOVING},
+    State.RUNNING: {Event.ANSWERED: State.COLLECTING, Event.DOOMED: State.REMOVING},
+    State.COLLECTING: {Event.COLLECTED: State.READY, Event.DOOMED: State.REMOVING},
+    State.READY: {Event.TAKEN: State.RUNNING, Event.DOOMED: State.REMOVING},
+    State.REMOVING: {Event.REMOVED: State.GONE},
+    State.GONE: {},
+}
+
+
+def after(state: State, event: Event) -> State:
+    """The state that follows. Raises `IllegalTransitionError` where the table has no such step."""
+    following = TRANSITIONS[state].get(event)
+    if following is None:
+        allowed = ", ".join(each.value for each in TRANSITIONS[state]) or "nothing"
+        raise IllegalTransitionError(
+            f"a container that is {state.value} cannot be {event.value}; what may happen to it: {allowed}"
+        )
+    return following

@@ -1,0 +1,46 @@
+"""A container's life follows the table, and nothing else."""
+
+import itertools
+
+import pytest
+
+from instar_controller.policies import lifecycle
+from instar_controller.policies.lifecycle import Event, State
+
+
+def test_a_container_lives_from_start_to_removal() -> None:
+    state = State.STARTING
+    seen = []
+    for event in (
+        Event.UP,
+        Event.TAKEN,
+        Event.ANSWERED,
+        Event.COLLECTED,
+        Event.TAKEN,
+        Event.DOOMED,
+        Event.REMOVED,
+    ):
+        state = lifecycle.after(state, event)
+        seen.append(state.value)
+    assert seen == ["prewarmed", "running", "collecting", "ready", "running", "removing", "gone"]
+
+
+def test_a_busy_container_is_not_taken_again() -> None:
+    with pytest.raises(lifecycle.IllegalTransitionError, match=r"running cannot be taken.*answered, doomed"):
+        lifecycle.after(State.RUNNING, Event.TAKEN)
+
+
+def test_every_step_outside_the_table_is_refused() -> None:
+    for state, event in itertools.product(State, Event):
+        if event in lifecycle.TRANSITIONS[state]:
+            assert lifecycle.after(state, event) is lifecycle.TRANSITIONS[state][event]
+        else:
+            with pytest.raises(lifecycle.IllegalTransitionError):
+                lifecycle.after(state, event)
+
+
+def test_every_state_leads_to_the_end() -> None:
+    reached = {State.GONE}
+    for _ in State:
+        reached |= {s for s in State if reached & set(lifecycle.TRANSITIONS[s].values())}
+    assert reached == set(State)

@@ -1,0 +1,40 @@
+"""Containers and jobs for the tests of the policies, with every field that a test does not care about
+filled in."""
+
+from __future__ import annotations
+
+import itertools
+
+from instar_controller.policies.lifecycle import State
+from instar_controller.policies.snapshot import Container, ContainerId, Function, Job
+
+_ids = itertools.count()
+
+
+def function(
+    name: str = "f", *, namespace: str = "guest", version: str = "0.0.1", digest: str = ""
+) -> Function:
+    return Function(namespace=namespace, action=f"guest/{name}", version=version, digest=digest)
+
+
+def job(name: str = "f", *, kind: str = "python:3", memory_mb: int = 256, namespace: str = "guest") -> Job:
+    return Job(function=function(name, namespace=namespace), kind=kind, memory_mb=memory_mb)
+
+
+def container(
+    serves: Function | None = None,
+    *,
+    state: State = State.READY,
+    kind: str = "python:3",
+    memory_mb: int = 256,
+    last_used_s: float = 0.0,
+    id: str | None = None,
+) -> Container:
+    return Container(
+        id=ContainerId(id or f"c{next(_ids)}"),
+        kind=kind,
+        memory_mb=memory_mb,
+        state=state,
+        function=serves,
+        last_used_s=last_used_s,
+    )
