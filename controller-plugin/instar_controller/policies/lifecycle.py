@@ -12,9 +12,7 @@ from __future__ import annotations
 
 from enum import Enum
 
-
-class IllegalTransitionError(RuntimeError):
-    """An event came to a container whose state does not allow it. Only a mistake of ours can cause it."""
+from instar_controller.errors import IllegalTransitionError
 
 
 class State(Enum):

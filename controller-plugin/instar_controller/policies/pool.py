@@ -65,7 +65,7 @@ def decide(job: Job, containers: Sequence[Container], *, budget_mb: int, starts_
     """What to do with the job at the head of the queue."""
     if job.memory_mb > budget_mb:
         return Refuse()
-    same = [c for c in containers if c.function == job.function]
+    same = [c for c in containers if c.key == job.key]
     if warm := [c for c in same if c.state is State.READY]:
         return UseWarm(max(warm, key=_last_used).id)  # the others may grow old and go
     if any(c.state is State.COLLECTING for c in same):

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from worlds import container, function, job
 
 from instar_controller.policies import pool
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.snapshot import Container, Job
+from instar_controller.whisk.invocation import ContainerKey
 
 
-def decide(
-    wanted: Job, *containers: Container, budget_mb: int = 1024, starts_at_once: int = 2
-) -> pool.Decision:
+def decide(wanted: Job, *containers: Container, budget_mb: int = 1024, starts_at_once: int = 2) -> pool.Decision:
     return pool.decide(wanted, containers, budget_mb=budget_mb, starts_at_once=starts_at_once)
 
 
@@ -29,15 +26,21 @@ def test_of_two_warm_containers_the_one_used_last_is_taken() -> None:
     assert decide(job(), older, newer) == pool.UseWarm(newer.id)
 
 
-@pytest.mark.parametrize("field", ["namespace", "action", "version", "digest"])
-def test_a_warm_container_serves_only_an_equal_action_in_the_same_namespace(field: str) -> None:
-    other = dataclasses.replace(function(), **{field: "other"})
+@pytest.mark.parametrize(
+    "other",
+    [
+        function(namespace="other"),
+        function("other"),
+        function(revision=2),
+        function(environment=(("MODEL", "other"),)),
+    ],
+    ids=["namespace", "action", "revision", "environment"],
+)
+def test_a_warm_container_serves_only_an_equal_action_in_the_same_namespace(other: ContainerKey) -> None:
     assert decide(job(), container(other)) == pool.StartCold()
 
 
-@pytest.mark.parametrize(
-    "state", [State.STARTING, State.RUNNING, State.REMOVING, State.GONE], ids=lambda s: s.value
-)
+@pytest.mark.parametrize("state", [State.STARTING, State.RUNNING, State.REMOVING, State.GONE], ids=lambda s: s.value)
 def test_a_container_that_is_not_idle_is_never_taken(state: State) -> None:
     assert decide(job(), container(function(), state=state)) == pool.StartCold()
 

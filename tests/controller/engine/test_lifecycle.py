@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 
+from instar_controller.errors import IllegalTransitionError
 from instar_controller.policies import lifecycle
 from instar_controller.policies.lifecycle import Event, State
 
@@ -26,7 +27,7 @@ def test_a_container_lives_from_start_to_removal() -> None:
 
 
 def test_a_busy_container_is_not_taken_again() -> None:
-    with pytest.raises(lifecycle.IllegalTransitionError, match=r"running cannot be taken.*answered, doomed"):
+    with pytest.raises(IllegalTransitionError, match=r"running cannot be taken.*answered, doomed"):
         lifecycle.after(State.RUNNING, Event.TAKEN)
 
 
@@ -35,7 +36,7 @@ def test_every_step_outside_the_table_is_refused() -> None:
         if event in lifecycle.TRANSITIONS[state]:
             assert lifecycle.after(state, event) is lifecycle.TRANSITIONS[state][event]
         else:
-            with pytest.raises(lifecycle.IllegalTransitionError):
+            with pytest.raises(IllegalTransitionError):
                 lifecycle.after(state, event)
 
 

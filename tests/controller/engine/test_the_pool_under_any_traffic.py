@@ -17,7 +17,8 @@ from worlds import function
 
 from instar_controller.policies import idle, lifecycle, pool, prewarm
 from instar_controller.policies.lifecycle import Event, State
-from instar_controller.policies.snapshot import Container, ContainerId, Function, Job
+from instar_controller.policies.snapshot import Container, ContainerId, Job
+from instar_controller.whisk.invocation import ContainerKey
 
 BUDGET_MB = 1024
 MEMORIES_MB = (128, 256, 512, 1024)
@@ -45,7 +46,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(name=st.sampled_from("abc"), kind=st.sampled_from(KINDS), memory_mb=st.sampled_from(MEMORIES_MB))
     def submit(self, name: str, kind: str, memory_mb: int) -> None:
         self.submitted += 1
-        self.queue.append(Job(function(name, digest=f"{kind}/{memory_mb}"), kind, memory_mb))
+        self.queue.append(Job(function(f"{name}-{kind}-{memory_mb}"), kind, memory_mb))
         self.pump()
 
     @rule(data=st.data())
@@ -113,13 +114,13 @@ class Traffic(RuleBasedStateMachine):
             job, tuple(self.containers.values()), budget_mb=BUDGET_MB, starts_at_once=self.starts_at_once
         ):
             case pool.UseWarm(id):
-                assert self.containers[id].function == job.function
+                assert self.containers[id].key == job.key
                 self.take(id, job)
             case pool.TakePrewarmed(id):
-                assert self.containers[id].function is None
+                assert self.containers[id].key is None
                 self.take(id, job)
             case pool.StartCold():
-                self.holds[self.start(job.kind, job.memory_mb, job.function)] = job
+                self.holds[self.start(job.kind, job.memory_mb, job.key)] = job
             case pool.Evict(ids):
                 for id in ids:
                     assert self.containers[id].state in (State.READY, State.PREWARMED)
@@ -136,9 +137,9 @@ class Traffic(RuleBasedStateMachine):
         container = self.containers[id]
         assert (container.kind, container.memory_mb) == (job.kind, job.memory_mb)
         self.holds[id] = job
-        self.step(dataclasses.replace(container, function=job.function), Event.TAKEN)
+        self.step(dataclasses.replace(container, key=job.key), Event.TAKEN)
 
-    def start(self, kind: str, memory_mb: int, serves: Function | None) -> ContainerId:
+    def start(self, kind: str, memory_mb: int, serves: ContainerKey | None) -> ContainerId:
         id = ContainerId(f"c{next(self.ids)}")
         self.containers[id] = Container(id, kind, memory_mb, State.STARTING, serves, self.now_s)
         return id

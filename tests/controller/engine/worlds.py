@@ -6,23 +6,24 @@ from __future__ import annotations
 import itertools
 
 from instar_controller.policies.lifecycle import State
-from instar_controller.policies.snapshot import Container, ContainerId, Function, Job
+from instar_controller.policies.snapshot import Container, ContainerId, Job
+from instar_controller.whisk.invocation import ContainerKey
 
 _ids = itertools.count()
 
 
 def function(
-    name: str = "f", *, namespace: str = "guest", version: str = "0.0.1", digest: str = ""
-) -> Function:
-    return Function(namespace=namespace, action=f"guest/{name}", version=version, digest=digest)
+    name: str = "f", *, namespace: str = "guest", revision: int = 1, environment: tuple[tuple[str, str], ...] = ()
+) -> ContainerKey:
+    return ContainerKey(namespace, f"guest/{name}", revision, environment)
 
 
 def job(name: str = "f", *, kind: str = "python:3", memory_mb: int = 256, namespace: str = "guest") -> Job:
-    return Job(function=function(name, namespace=namespace), kind=kind, memory_mb=memory_mb)
+    return Job(key=function(name, namespace=namespace), kind=kind, memory_mb=memory_mb)
 
 
 def container(
-    serves: Function | None = None,
+    serves: ContainerKey | None = None,
     *,
     state: State = State.READY,
     kind: str = "python:3",
@@ -35,6 +36,6 @@ def container(
         kind=kind,
         memory_mb=memory_mb,
         state=state,
-        function=serves,
+        key=serves,
         last_used_s=last_used_s,
     )
