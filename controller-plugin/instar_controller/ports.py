@@ -6,14 +6,16 @@ over each). Times are epoch milliseconds.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from instar_controller.policies.snapshot import ContainerId
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import Collection, Document, Key
 from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.response import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,3 +106,56 @@ class Clock(Protocol):
 
     def now_ms(self) -> int:
         """Epoch milliseconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line that a container wrote, without its end. `stream` is `stdout` or `stderr`."""
+
+    written_ns: int  # epoch nanoseconds
+    stream: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """What a container wrote during one activation, in the order in which it was read."""
+
+    lines: Sequence[LogLine]
+    is_complete: bool  # both streams were read up to their sentinels
+    is_truncated: bool  # there was more than the limit
+
+
+class Containers(Protocol):
+    """Makes containers, talks to them, and takes them away. Safe for several threads; every method may block.
+
+    The caller gives a container its id and is the only one who removes it. Only the process's end makes a
+    container's memory free, so `remove` returns after it.
+    """
+
+    def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
+        """Make a container; return when it is up, that is, when `/init` would not wait for its boot.
+
+        `on_exit` is called once, from any thread, when a container that came up has ended, `remove` being one
+        way. Raises `ContainerError` if it does not come up, or is removed meanwhile; then nothing of it is
+        left to remove.
+        """
+
+    def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        """One exchange on a connection of its own. Raises `ContainerError` if there was no connection to be
+        had: then, and only then, the container has certainly not seen the request.
+        """
+
+    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> None:
+        """From here on lines belong to the next activation, of which `limit_bytes` of text are kept."""
+
+    def collect_log(self, id: ContainerId, *, timeout_ms: int) -> Log:
+        """The lines up to both sentinels, or whatever there is when both streams have ended or time is up."""
+
+    def remove(self, id: ContainerId) -> None:
+        """End a container and all that it left on this machine; return when it has gone. Never raises; may be
+        called at any time, and again.
+        """
+
+    def close(self) -> None:
+        """Remove every container that is left."""
