@@ -39,10 +39,17 @@ class RequestError(ControllerError):
 
 
 class MalformedError(RequestError):
-    """Something cannot be parsed. `where` is the part of the request that it was found in."""
+    """Something cannot be parsed, or has the wrong shape."""
 
-    def __init__(self, detail: str, *, where: str = "The request content") -> None:
-        super().__init__(f"{where} was malformed:\n{detail}")
+    @classmethod
+    def content(cls, detail: str) -> MalformedError:
+        """It was found in the body of a request."""
+        return cls(f"The request content was malformed:\n{detail}")
+
+    @classmethod
+    def query(cls, name: str, detail: str) -> MalformedError:
+        """It was found in the query parameter `name`."""
+        return cls(f"The query parameter '{name}' was malformed:\n{detail}")
 
 
 class RefusedError(RequestError):
@@ -96,7 +103,10 @@ class ThrottledError(RequestError):
 
 
 class NotOfferedError(RequestError):
-    """OpenWhisk offers this, Instar does not: `docs/differences.md` has the row."""
+    """OpenWhisk offers this, Instar does not. `what` begins the sentence, in the plural."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what} are not offered by `instar serve`; see docs/differences.md.")
 
 
 class OverloadedError(ControllerError):

@@ -55,7 +55,7 @@ class Store(Protocol):
     def delete(self, key: Key, *, revision: int) -> None:
         """Delete a document if it still has that revision. Raises `NotFoundError` or `ConflictError`."""
 
-    def list(
+    def list_documents(
         self,
         collection: Collection,
         namespace: str,
@@ -66,8 +66,8 @@ class Store(Protocol):
     ) -> Sequence[Document]:
         """Documents without their code, latest update first; `package` None means all of the namespace."""
 
-    def count(self, collection: Collection, namespace: str, *, package: str | None = None) -> int:
-        """How many documents `list` would return without `skip` and `limit`."""
+    def count_documents(self, collection: Collection, namespace: str, *, package: str | None = None) -> int:
+        """How many documents `list_documents` would return without `skip` and `limit`."""
 
     def put_activation(self, activation: Activation) -> None:
         """Write a record, whole; a record of the same id is replaced (for instance to add its logs)."""
@@ -76,7 +76,9 @@ class Store(Protocol):
         """One record. Raises `NotFoundError`."""
 
     def list_activations(self, query: ActivationQuery, *, skip: int, limit: int) -> Sequence[Activation]:
-        """The records that `query` selects, newest start first."""
+        """The records that `query` selects, newest start first, as a list shows them: without logs and
+        result.
+        """
 
     def count_activations(self, query: ActivationQuery) -> int:
         """How many records `query` selects."""

@@ -8,6 +8,7 @@ and all are made here.
 from __future__ import annotations
 
 import re
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NewType
@@ -22,19 +23,17 @@ _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def parse_id(text: str) -> ActivationId:
-    """The id that `text` is. Raises `MalformedError`'s sibling for the wire: see `api/failures.py`."""
+    """The id that `text` is. Raises `MalformedError`."""
     if len(text) != 32:
-        raise MalformedId(f"Activation id length is {len(text)} but must be 32.")
+        raise MalformedError(f"Activation id length is {len(text)} but must be 32.")
     if not _ID.fullmatch(text):
-        raise MalformedId("The activation id is not valid.")
+        raise MalformedError("The activation id is not valid.")
     return ActivationId(text)
 
 
-class MalformedId(MalformedError):
-    """A text that cannot be an activation id; its message stands alone on the wire."""
-
-    def __init__(self, message: str) -> None:
-        Exception.__init__(self, message)
+def new_id() -> ActivationId:
+    """An id that no other activation has."""
+    return ActivationId(uuid.uuid4().hex)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +59,13 @@ class Activation:
     wait_time: int  # from the arrival of the request to the start of /init, or of /run if it was warm
     init_time: int | None = None  # only if /init was sent: this is how clients tell a cold start
     binding: str | None = None  # the package binding that it was invoked through, `ns/pkg`
-    instar: JsonObject | None = (
-        None  # what Instar says about the start: {"start": "cold" | "prewarmed" | "warm"}
-    )
+    instar: JsonObject | None = None  # what Instar says about the start: {"start": "cold" | "prewarmed" | "warm"}
     logs: Sequence[str] = ()
     publish: bool = False
+
+    def without_bulk(self) -> Activation:
+        """As much of it as a list shows: no logs, no result."""
+        return replace(self, logs=(), response=replace(self.response, result=None))
 
     def with_logs(self, logs: Sequence[str]) -> Activation:
         return replace(self, logs=tuple(logs))

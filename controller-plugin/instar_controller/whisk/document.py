@@ -10,6 +10,8 @@ from enum import Enum
 
 from instar_controller.whisk.values import JsonObject
 
+CONCURRENT_CHANGE = "Concurrent modification to resource detected."
+
 
 class Collection(Enum):
     """What kind of entity a document holds."""

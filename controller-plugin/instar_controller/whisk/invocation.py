@@ -50,6 +50,7 @@ class Invocation:
     received_ms: int
     blocking: bool
     binding: str | None = None  # `ns/pkg` of the package binding that it came through
+    keeps_record: bool = True  # False: the namespace wants no activation records stored
 
     @property
     def container_key(self) -> ContainerKey:

@@ -91,9 +91,9 @@ def parse_namespace_limits(value: JsonObject) -> NamespaceLimits:
     kinds = value.get("allowedKinds")
     stores = value.get("storeActivations")
     if kinds is not None and not (isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)):
-        raise MalformedError(f"'allowedKinds' must be an array of kinds, not {kinds!r}")
+        raise MalformedError.content(f"'allowedKinds' must be an array of kinds, not {kinds!r}")
     if stores is not None and not isinstance(stores, bool):
-        raise MalformedError(f"'storeActivations' must be true or false, not {stores!r}")
+        raise MalformedError.content(f"'storeActivations' must be true or false, not {stores!r}")
     return NamespaceLimits(
         invocations_per_minute=_whole_number(value, "invocationsPerMinute"),
         concurrent_invocations=_whole_number(value, "concurrentInvocations"),
@@ -119,7 +119,7 @@ NO_LIMITS = LimitsPut()
 def parse_limits_put(value: Json) -> LimitsPut:
     """The limits in a request's body. Raises `MalformedError`."""
     if not isinstance(value, Mapping):
-        raise MalformedError("limits must be an object of whole numbers")
+        raise MalformedError.content("limits must be an object of whole numbers")
     return LimitsPut(
         timeout_ms=_whole_number(value, "timeout"),
         memory_mb=_whole_number(value, "memory"),
@@ -161,9 +161,7 @@ def _check(name: str, value: int, bounds: Bounds, unit: str) -> None:
         (value < bounds.least, "below", bounds.least),
     ):
         if wrong:
-            raise RefusedError(
-                f"requirement failed: {name} {value}{unit} {word} allowed threshold of {bound}{unit}"
-            )
+            raise RefusedError(f"requirement failed: {name} {value}{unit} {word} allowed threshold of {bound}{unit}")
 
 
 def _whole_number(value: Mapping[str, Json], key: str) -> int | None:
@@ -171,7 +169,7 @@ def _whole_number(value: Mapping[str, Json], key: str) -> int | None:
     if number is None:
         return None
     if isinstance(number, bool) or not isinstance(number, int):
-        raise MalformedError(f"'{key}' must be a whole number, not {number!r}")
+        raise MalformedError.content(f"'{key}' must be a whole number, not {number!r}")
     return number
 
 

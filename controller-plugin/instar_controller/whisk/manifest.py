@@ -80,9 +80,7 @@ def parse(document: Json) -> Manifest:
     """
     runtimes = document.get("runtimes") if isinstance(document, Mapping) else None
     if not isinstance(runtimes, Mapping) or not runtimes:
-        raise SettingsError(
-            "a runtimes manifest is an object with a field 'runtimes': family -> list of kinds"
-        )
+        raise SettingsError("a runtimes manifest is an object with a field 'runtimes': family -> list of kinds")
     families = {family: _family(family, kinds) for family, kinds in runtimes.items()}
     names = [kind.kind for kinds in families.values() for kind in kinds]
     if twice := {name for name in names if names.count(name) > 1}:
@@ -129,9 +127,7 @@ def _image(kind: str, value: Json) -> str:
 
 
 def _stem_cells(kind: str, value: Json) -> StemCells:
-    wrong = SettingsError(
-        f"the kind '{kind}': stem cells need 'initialCount' > 0 and a 'memory' such as '256 MB'"
-    )
+    wrong = SettingsError(f"the kind '{kind}': stem cells need 'initialCount' > 0 and a 'memory' such as '256 MB'")
     if not isinstance(value, Mapping):
         raise wrong
     count = value.get("initialCount", value.get("count"))

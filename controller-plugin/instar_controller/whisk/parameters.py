@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from instar_controller.errors import MalformedError
-from instar_controller.whisk.values import Json, JsonObject, compact
+from instar_controller.errors import MalformedError, RefusedError, TooLargeError
+from instar_controller.whisk.values import Json, JsonObject, compact, compact_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ Parameters = tuple[Parameter, ...]
 
 def parse(value: Json, *, what: str) -> Parameters:
     """The list that `value` is; `what` names it in an error. Raises `MalformedError`."""
-    wrong = MalformedError(f"{what} malformed! An array of objects with 'key' and 'value' is expected.")
+    wrong = MalformedError.content(f"{what} malformed! An array of objects with 'key' and 'value' is expected.")
     if not isinstance(value, list):
         raise wrong
     parsed: list[Parameter] = []
@@ -75,14 +75,33 @@ def to_json(parameters: Parameters) -> list[Json]:
     return [parameter.to_json() for parameter in parameters]
 
 
-def arguments(parameters: Parameters) -> dict[str, Json]:
-    """Those that are arguments of a call."""
-    return {parameter.key: parameter.value for parameter in parameters if not parameter.init}
+def check_size(parameters: Parameters, what: str, limit_bytes: int) -> None:
+    """Raises `TooLargeError` if keys and values are longer than `limit_bytes` together."""
+    size = sum(len(parameter.key.encode()) + compact_bytes(parameter.value) for parameter in parameters)
+    if size > limit_bytes:
+        raise TooLargeError(f"{what} larger than allowed: {size} > {limit_bytes} bytes.")
 
 
-def environment(parameters: Parameters) -> dict[str, str]:
-    """Those that are environment variables, as texts."""
-    return {parameter.key: environment_text(parameter.value) for parameter in parameters if parameter.init}
+def split(parameters: Parameters, payload: JsonObject) -> tuple[dict[str, Json], dict[str, str]]:
+    """The arguments of a call and the environment of its container, from all parameters and a request's
+    payload.
+
+    A payload's value for an init parameter goes where that parameter goes. Raises `RefusedError` for a name
+    or a value that no environment variable can have.
+    """
+    merged = {**{parameter.key: parameter.value for parameter in parameters}, **payload}
+    variables = [parameter.key for parameter in parameters if parameter.init]
+    environment = {key: _checked_variable(key, environment_text(merged.pop(key))) for key in variables}
+    return merged, environment
+
+
+def _checked_variable(key: str, text: str) -> str:
+    if "=" in key or "\0" in key or "\0" in text:
+        raise RefusedError(
+            f"the init parameter '{key}' cannot become an environment variable: "
+            "its name must be without '=', name and value without the character NUL"
+        )
+    return text
 
 
 def environment_text(value: Json) -> str:

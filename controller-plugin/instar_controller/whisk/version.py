@@ -33,5 +33,5 @@ def parse(value: Json) -> Version:
     """The version that a document or a request names. Raises `MalformedError`."""
     match = _FORM.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise MalformedError(f"a version is three numbers such as '0.0.1', not {value!r}")
+        raise MalformedError.content(f"a version is three numbers such as '0.0.1', not {value!r}")
     return Version(*(int(part) for part in match.groups()))
