@@ -1,0 +1,79 @@
+"""The stream socket between the proxy and a worker, as whole frames.
+
+The rule: a wait ends when a frame is there or when the peer cannot send one any more, and never before a frame
+that is already on its way is read. A socket alone does not show a death, since user code may have forked and
+its children keep the socket open; so the proxy also watches the worker itself, by a pidfd.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+
+from instar.action.frames import HEADER, Message, decode_message, encode_message, payload_bytes
+from instar.errors import ProcessError
+
+
+class Channel:
+    """One end. Owned by one thread at a time; frames are sent and received in turn."""
+
+    def __init__(self, connection: socket.socket, *, limit_bytes: int, peer_pidfd: int | None = None) -> None:
+        self._connection = connection
+        self._connection.setblocking(False)
+        self._limit_bytes = limit_bytes
+        self._peer = peer_pidfd
+
+    def send(self, frame: Message) -> None:
+        """Raises `ProcessError` when the peer has gone."""
+        for part in encode_message(frame):
+            view = memoryview(part)
+            while view:
+                self._await(select.POLLOUT)
+                try:
+                    view = view[self._connection.send(view) :]
+                except BlockingIOError:
+                    continue
+                except OSError as error:
+                    raise ProcessError(f"the peer does not read any more: {error}") from error
+
+    def receive(self) -> Message:
+        """Raises `ProcessError` when the peer has gone, `ProtocolError` for what is no frame."""
+        header = bytes(self._exactly(HEADER.size))
+        payload = self._exactly(payload_bytes(header, limit=self._limit_bytes))
+        return decode_message(header, bytes(payload))
+
+    def peer_has_ended(self) -> bool:
+        """Whether the watched peer is dead already."""
+        poll = select.poll()
+        poll.register(self._connection, 0)  # only its hang-up, which is always reported
+        if self._peer is not None:
+            poll.register(self._peer, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def _exactly(self, size: int) -> bytearray:
+        data = bytearray(size)
+        view = memoryview(data)
+        while view:
+            self._await(select.POLLIN)
+            try:
+                got = self._connection.recv_into(view)
+            except BlockingIOError:
+                continue
+            except OSError as error:
+                raise ProcessError(f"the peer does not answer any more: {error}") from error
+            if got == 0:
+                raise ProcessError("the peer has closed its end")
+            view = view[got:]
+        return data
+
+    def _await(self, event: int) -> None:
+        poll = select.poll()
+        poll.register(self._connection, event)
+        if self._peer is not None:
+            poll.register(self._peer, select.POLLIN)
+        ready = [descriptor for descriptor, _ in poll.poll()]
+        if self._connection.fileno() not in ready:
+            raise ProcessError("the peer has ended")

@@ -1,0 +1,198 @@
+"""What the proxy, the zygote and the worker say to each other.
+
+Two conversations, one rule for both: a frame is a frozen dataclass, and whatever does not decode to exactly
+one is a `ProtocolError`; nothing is guessed.
+
+* proxy and zygote, a sequenced-packet socket: `Fork` -> `Forked`, `Bury` -> `Buried`. File descriptors travel
+  beside a frame. Both sides are ours.
+* proxy and worker, a stream socket, for its frames may be large: `Start` -> `Started | NotStarted`,
+  then `Run` -> `Finished | Refused`, one at a time. The worker holds user code, so the proxy trusts none of it.
+
+The frames between a worker and the executor are in `instar.executor.protocol`.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from instar.errors import ProtocolError
+
+CONTROL_BYTES = 64 * 1024  # more than any frame between proxy and zygote
+HEADER = struct.Struct("<BQ")  # kind, length of the payload
+
+
+# proxy and zygote
+
+
+@dataclass(frozen=True, slots=True)
+class Fork:
+    """Fork a worker. Comes with the worker's end of its channel."""
+
+    models: tuple[tuple[str, str], ...] = ()  # (name, package directory) of what the action may call
+    store: str = ""  # directory of the node's weights files
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A worker runs. Comes with a pidfd of it."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Bury:
+    """End the worker, if it has not, and everything it left behind."""
+
+
+@dataclass(frozen=True, slots=True)
+class Buried:
+    """Nothing of the worker is left."""
+
+    status: int  # its exit code, or minus the signal that ended it
+
+
+Control = Fork | Forked | Bury | Buried
+
+
+def encode_control(frame: Control) -> bytes:
+    match frame:
+        case Fork(models, store):
+            document: dict[str, Any] = {"frame": "fork", "models": models, "store": store}
+        case Forked(pid):
+            document = {"frame": "forked", "pid": pid}
+        case Bury():
+            document = {"frame": "bury"}
+        case Buried(status):
+            document = {"frame": "buried", "status": status}
+    return json.dumps(document).encode()
+
+
+def decode_control(data: bytes) -> Control:
+    match _json(data):
+        case {"frame": "fork", "models": [*models], "store": str(store)}:
+            return Fork(tuple((str(name), str(path)) for name, path in models), store)
+        case {"frame": "forked", "pid": int(pid)}:
+            return Forked(pid)
+        case {"frame": "bury"}:
+            return Bury()
+        case {"frame": "buried", "status": int(status)}:
+            return Buried(status)
+    raise ProtocolError(f"no frame between proxy and zygote: {data[:80]!r}")
+
+
+# proxy and worker
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Import the user's code; `environ` is set before."""
+
+    directory: str  # becomes the working directory
+    source: str  # path of the main module
+    main: str  # name of the function in it
+    environ: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The function can be called."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotStarted:
+    """The function cannot be called; the reason stands on standard error."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Call the function with the body of `/run`, as it came."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The function's result as JSON."""
+
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """There is no result to pass on."""
+
+    status: int  # 400: the request is at fault; 502: the function is
+    error: str
+
+
+Message = Start | Started | NotStarted | Run | Finished | Refused
+Answer = Started | NotStarted | Finished | Refused
+
+_KINDS: dict[type[Message], int] = {Start: 1, Started: 2, NotStarted: 3, Run: 4, Finished: 5, Refused: 6}
+_BY_KIND = {kind: frame for frame, kind in _KINDS.items()}
+
+
+def encode_message(frame: Message) -> tuple[bytes, bytes]:
+    """The header and the payload, apart: a payload may be tens of megabytes and is not copied."""
+    match frame:
+        case Run(body) | Finished(body):
+            payload = body
+        case Start(directory, source, main, environ):
+            payload = _dump({"directory": directory, "source": source, "main": main, "environ": dict(environ)})
+        case NotStarted(error):
+            payload = _dump({"error": error})
+        case Refused(status, error):
+            payload = _dump({"status": status, "error": error})
+        case Started():
+            payload = b""
+    return HEADER.pack(_KINDS[type(frame)], len(payload)), payload
+
+
+def payload_bytes(header: bytes, *, limit: int) -> int:
+    """How much follows `header`. Raises `ProtocolError` for an unknown kind or more than `limit`."""
+    kind, length = HEADER.unpack(header)
+    if kind not in _BY_KIND:
+        raise ProtocolError(f"no frame between proxy and worker has kind {kind}")
+    if length > limit:
+        raise ProtocolError(f"a {_BY_KIND[kind].__name__} frame of {length} bytes; at most {limit} are taken")
+    return int(length)
+
+
+def decode_message(header: bytes, payload: bytes) -> Message:
+    kind = _BY_KIND.get(header[0])
+    if kind is Run:
+        return Run(payload)
+    if kind is Finished:
+        return Finished(payload)
+    if kind is Started and not payload:
+        return Started()
+    document = _json(payload)
+    match document:
+        case {"directory": str(directory), "source": str(source), "main": str(main), "environ": dict(environ)}:
+            if kind is Start:
+                return Start(directory, source, main, {str(k): str(v) for k, v in environ.items()})
+        case {"status": 400 | 502 as status, "error": str(error)}:
+            if kind is Refused:
+                return Refused(status, error)
+        case {"error": str(error)}:
+            if kind is NotStarted:
+                return NotStarted(error)
+    raise ProtocolError(f"a frame of kind {header[0]} holds {payload[:80]!r}")
+
+
+def _dump(document: object) -> bytes:
+    # ASCII: a user's text may hold lone surrogates, which UTF-8 cannot carry.
+    return json.dumps(document).encode("ascii")
+
+
+def _json(data: bytes) -> Any:
+    try:
+        return json.loads(data)
+    except ValueError as error:
+        raise ProtocolError(f"a frame is not JSON: {error}") from error

@@ -1,0 +1,58 @@
+"""The two routes of the OpenWhisk runtime protocol.
+
+The rule: an answer is JSON with an exact `Content-Length`; a reply without one looks like a crash to OpenWhisk.
+What a request means is `instar.proxy.function`'s to say.
+"""
+
+from __future__ import annotations
+
+from flask import Flask, Request, Response, request
+from werkzeug.exceptions import HTTPException
+
+from instar.proxy.function import Function, Reply, failure
+from instar.proxy.limits import BodyLimits
+
+DRAIN_BYTES = 1 << 30  # of a body that is refused; a client reads no answer while it still writes
+PIECE_BYTES = 1 << 18
+
+
+def create(function: Function, limits: BodyLimits) -> Flask:
+    app = Flask("instar.proxy")
+
+    @app.post("/init")
+    def init() -> Response:
+        body = _body(request, limits.init_bytes)
+        return _response(function.init(body) if isinstance(body, bytes) else body)
+
+    @app.post("/run")
+    def run() -> Response:
+        body = _body(request, limits.run_bytes)
+        return _response(function.run(body) if isinstance(body, bytes) else body)
+
+    @app.errorhandler(HTTPException)
+    def refuse(error: HTTPException) -> Response:
+        where = f"{request.method} {request.path}"
+        return _response(failure(error.code or 500, f"{where}: {error.name}; this serves POST /init and POST /run"))
+
+    return app
+
+
+def _body(request: Request, limit: int) -> bytes | Reply:
+    stated = request.content_length
+    if stated is None or stated <= limit:
+        body = request.stream.read(limit + 1)
+        if len(body) <= limit:
+            return body
+    _drain(request)
+    size = "more" if stated is None else f"{stated} bytes"
+    return failure(413, f"the body of {request.path} has {size}; at most {limit} bytes are read")
+
+
+def _drain(request: Request) -> None:
+    left = DRAIN_BYTES
+    while left > 0 and (piece := request.stream.read(min(left, PIECE_BYTES))):
+        left -= len(piece)
+
+
+def _response(reply: Reply) -> Response:
+    return Response(reply.body, reply.status, content_type="application/json")

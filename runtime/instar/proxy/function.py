@@ -1,0 +1,141 @@
+"""The one function of this container: what state it is in, and what `/init` and `/run` do to it.
+
+The rule: every request is answered from the state it finds, one at a time, and the log sentinels are written
+before its answer leaves. The states, after the stock runtime:
+
+    state     /init                                /run
+    -------   ----------------------------------   ----------------------------------------------
+    Empty     200: Live. Failed: stays Empty       500 no action defined yet
+    Live      403 more than once                   200, 400 or 502. The worker died in it: 400, Gone
+                                                   The worker had died before: 500 command exited, Gone
+    Gone      403 more than once                   500 no action defined yet
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from instar.action import archive
+from instar.action.frames import Finished, NotStarted, Refused, Run, Start, Started
+from instar.errors import ArchiveError, ProcessError, ProtocolError
+from instar.proxy import sentinels
+from instar.proxy.limits import BodyLimits
+from instar.proxy.requests import BadRequest, Init, parse_init
+from instar.proxy.zygote import Worker, Zygote
+
+NO_ACTION = "no action defined yet"
+ONCE = "Cannot initialize the action more than once."
+EXITED = "command exited"
+EXITED_EARLY = "Command exited abruptly during initialization."
+NOT_BUILT = "The action failed to generate or locate a binary. See logs for details."
+NOT_STARTED = "Cannot start action. Check logs for details."
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An HTTP answer; the body is JSON and ends in a newline."""
+
+    status: int
+    body: bytes
+
+
+def failure(status: int, text: str) -> Reply:
+    return Reply(status, json.dumps({"error": text}, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+
+
+class Empty:
+    """No function yet."""
+
+
+class Gone:
+    """The function's process died; OpenWhisk removes such a container."""
+
+
+class Function:
+    """Owns the state, the worker and the action's directory. Any thread may call it."""
+
+    def __init__(self, zygote: Zygote, *, work: Path, limits: BodyLimits) -> None:
+        self._zygote = zygote
+        self._work = work
+        self._limits = limits
+        self._state: Empty | Worker | Gone = Empty()
+        self._turn = threading.Lock()  # one request at a time, so that no answer meets the wrong caller
+
+    def init(self, body: bytes) -> Reply:
+        with self._turn:
+            if not isinstance(self._state, Empty):
+                sentinels.complain(ONCE)
+                return failure(403, ONCE)
+            try:
+                init = parse_init(body)
+            except BadRequest as refusal:
+                return failure(refusal.status, refusal.text)
+            error = self._become(init)
+            if error is None:
+                return Reply(200, b'{"ok":true}\n')
+            sentinels.write()
+            return failure(502, error)
+
+    def run(self, body: bytes) -> Reply:
+        with self._turn:
+            worker = self._state
+            if not isinstance(worker, Worker):
+                return failure(500, NO_ACTION)
+            if worker.has_ended():
+                self._lose(worker)
+                return failure(500, EXITED)
+            try:
+                worker.channel.send(Run(body))
+                answer = worker.channel.receive()
+            except (ProcessError, ProtocolError):
+                self._lose(worker)
+                sentinels.write()
+                return failure(400, EXITED)
+            sentinels.write()
+            match answer:
+                case Finished(result):
+                    return Reply(200, result)
+                case Refused(status, error):
+                    return failure(status, error)
+            raise ProtocolError(f"a worker answered a run with {type(answer).__name__}")
+
+    def _become(self, init: Init) -> str | None:
+        """Unpack, fork, import. Returns what to tell the caller of a failure; why, stands on standard error."""
+        directory = self._work / "action"
+        try:
+            archive.unpack(init.code, directory)
+            source = archive.main_source(directory)
+            archive.activation_script(directory)
+            error = self._start(Start(str(directory), str(source), init.main, init.environ))
+        except (ArchiveError, OSError) as reason:
+            sentinels.complain(str(reason))
+            error = NOT_BUILT
+        if error is not None:
+            shutil.rmtree(directory, ignore_errors=True)
+        return error
+
+    def _start(self, start: Start) -> str | None:
+        worker = self._zygote.fork(answer_bytes=self._limits.run_bytes)
+        error = NOT_STARTED
+        try:
+            worker.channel.send(start)
+            match worker.channel.receive():
+                case Started():
+                    self._state = worker
+                    return None
+                case NotStarted(reason):
+                    error = reason
+                case other:
+                    raise ProtocolError(f"a worker answered its start with {type(other).__name__}")
+        except (ProcessError, ProtocolError):
+            sentinels.complain(EXITED_EARLY)
+        self._zygote.bury(worker)
+        return error
+
+    def _lose(self, worker: Worker) -> None:
+        self._state = Gone()
+        self._zygote.bury(worker)

@@ -1,0 +1,80 @@
+"""What `/init` asks for, parsed.
+
+The rule: a body becomes an `Init` or a `BadRequest`; the rest of the proxy never looks at JSON of strangers.
+Statuses and texts are OpenWhisk's where it has them; details behind a colon are ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from instar.action.environment import variables
+
+MISSING_CODE = "Missing main/no code to execute."
+
+
+class BadRequest(Exception):
+    """A body that is refused before anything is touched."""
+
+    def __init__(self, status: int, text: str) -> None:
+        super().__init__(text)
+        self.status = status
+        self.text = text
+
+
+@dataclass(frozen=True, slots=True)
+class Init:
+    """A function to become."""
+
+    code: bytes  # source text, zip or tar.gz
+    main: str
+    environ: Mapping[str, str]
+
+
+def parse_init(body: bytes) -> Init:
+    """Raises `BadRequest`."""
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise BadRequest(400, f"Error unmarshaling request: {error}") from error
+    value = _field(_object("the body", document), "value", dict, {})
+    main = _field(value, "main", str, "") or "main"
+    code = _field(value, "code", str, "")
+    binary = _field(value, "binary", bool, False)
+    try:
+        environ = variables(_field(value, "env", dict, {}))
+    except ValueError as error:
+        raise BadRequest(400, f"Error unmarshaling request: env: {error}") from error
+    if not code:
+        raise BadRequest(403, MISSING_CODE)
+    return Init(_decode(code) if binary else code.encode("utf-8", "surrogatepass"), main, environ)
+
+
+def _decode(code: str) -> bytes:
+    try:
+        return base64.b64decode(code, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise BadRequest(400, f"cannot decode the request: {error}") from error
+
+
+def _object(what: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadRequest(400, f"Error unmarshaling request: {what} is a {type(value).__name__}, not an object")
+    return value
+
+
+def _field(document: dict[str, Any], name: str, kind: type, absent: Any) -> Any:
+    """The field `name`; null counts as absent, as it does in Go."""
+    value = document.get(name)
+    if value is None:
+        return absent
+    if not isinstance(value, kind):
+        raise BadRequest(
+            400, f"Error unmarshaling request: {name} is a {type(value).__name__}, not a {kind.__name__}"
+        )
+    return value

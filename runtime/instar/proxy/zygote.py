@@ -1,0 +1,81 @@
+"""The zygote, as the proxy sees it: a process that forks workers on request and buries them.
+
+Imports nothing heavy, for it is started before Flask and gunicorn are imported: importing torch, in the zygote,
+takes longer than everything else of a container's start together.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+
+from instar.action.channel import Channel
+from instar.action.frames import (
+    CONTROL_BYTES,
+    Buried,
+    Bury,
+    Control,
+    Fork,
+    Forked,
+    decode_control,
+    encode_control,
+)
+from instar.errors import ProcessError, ProtocolError
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """A process that can be sent frames until it ends."""
+
+    channel: Channel
+    pidfd: int
+
+    def has_ended(self) -> bool:
+        return self.channel.peer_has_ended()
+
+
+class Zygote:
+    """Owns the process and the control socket; used by one thread at a time."""
+
+    def __init__(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            # -P: the directory this was started in is no place to import from.
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "instar.action.zygote", "--control", str(theirs.fileno())],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+            )
+        self.pidfd = os.pidfd_open(self._process.pid)  # readable when it has ended
+
+    def fork(self, *, answer_bytes: int) -> Worker:
+        """A new worker, whose frames may hold `answer_bytes`. There must be none; waits until torch is imported."""
+        ours, theirs = socket.socketpair()
+        with theirs:
+            frame, descriptors = self._ask(Fork(), [theirs.fileno()])
+        if not isinstance(frame, Forked):
+            raise ProtocolError(f"the zygote answered a Fork with {type(frame).__name__}")
+        (pidfd,) = descriptors
+        return Worker(Channel(ours, limit_bytes=answer_bytes, peer_pidfd=pidfd), pidfd)
+
+    def bury(self, worker: Worker) -> int:
+        """End the worker and whatever it started. Its exit code, or minus the signal it had died of."""
+        frame, _ = self._ask(Bury(), [])
+        if not isinstance(frame, Buried):
+            raise ProtocolError(f"the zygote answered a Bury with {type(frame).__name__}")
+        worker.channel.close()
+        os.close(worker.pidfd)
+        return frame.status
+
+    def _ask(self, frame: Control, descriptors: list[int]) -> tuple[Control, list[int]]:
+        try:
+            socket.send_fds(self._control, [encode_control(frame)], descriptors)
+            data, received, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
+        except OSError as error:
+            raise ProcessError(f"the zygote has ended, and the container with it: {error}") from error
+        if not data:
+            raise ProcessError("the zygote has ended, and the container with it")
+        return decode_control(data), received
