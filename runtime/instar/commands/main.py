@@ -1,0 +1,53 @@
+"""The command `instar`: finds its subcommands by entry point, runs one, and turns our errors into one line.
+
+A subcommand is a module with `HELP`, `configure(parser)` and `run(arguments)`. The group `instar.commands` of the
+installed distributions names them, so the runtime's command line never imports the controller.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import metadata
+
+import instar
+from instar.errors import InstarError
+
+GROUP = "instar.commands"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; the exit status is 0, 1 for an error that it explained, or 2 for wrong usage."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    points = {point.name: point for point in metadata.entry_points(group=GROUP)}
+    parser = argparse.ArgumentParser(prog="instar", description="PyTorch functions on OpenWhisk, started warm.")
+    parser.add_argument("--version", action="version", version=f"instar {instar.__version__}")
+    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    chosen = next((word for word in argv if not word.startswith("-")), None)
+    for name, point in sorted(points.items()):
+        if chosen in points and name != chosen:
+            subparsers.add_parser(name)  # known, but not worth importing for another one's sake
+            continue
+        try:
+            module = point.load()
+        except ImportError as error:
+            if name == chosen:
+                print(
+                    f"instar {name}: {error.name or error} is not installed; see README.md for the extra",
+                    file=sys.stderr,
+                )
+                return 1
+            continue
+        subparser = subparsers.add_parser(name, help=module.HELP, description=module.__doc__,
+                                          formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
+        module.configure(subparser)
+        subparser.set_defaults(run=module.run)
+    arguments = parser.parse_args(argv)
+    try:
+        return int(arguments.run(arguments) or 0)
+    except InstarError as error:
+        print(f"instar {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130

@@ -1,0 +1,156 @@
+"""From the bytes of `model.json` to something that can be bound to weights at once.
+
+The first time, the package is decoded, checked and compiled. What came of it is kept under the SHA-256 of the very
+bytes it was made from, so the next process that meets them skips all three: a dict of code objects and plain tuples
+is read back in a fraction of a millisecond. A changed byte, another release or another Python is another key.
+
+Kept code is code: it is read only from a folder that belongs to this user and that nobody else may write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import marshal
+import os
+import stat
+import sys
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from instar import package
+from instar.graph import program
+from instar.graph.ir import TensorType
+from instar.graph.signature import Bounds, Port, Signature
+from instar.weights import layout
+
+logger = logging.getLogger(__name__)
+
+VERSION = 1
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A checked and compiled package without its weights.
+
+    `views` has one (dtype, shape, strides, offset) for each weight, strides and offset counted in elements.
+    """
+
+    signature: Signature
+    program: program.Program
+    views: tuple[tuple[str, tuple[int, ...], tuple[int, ...], int], ...]
+    weights: package.Weights
+    digest: str
+    structure_digest: str
+
+
+def prepare(model_json: bytes, cache: Path) -> Prepared:
+    """Check and compile a package, or find that this was done before.
+
+    `cache` is the folder for what is kept; if it cannot be used, the work is done anew each time. Raises
+    `PackageError` for bytes that are no package.
+    """
+    path = cache / _key(model_json)
+    kept = _read(path)
+    if kept is not None:
+        return kept
+    decoded = package.decode(model_json)
+    prepared = Prepared(
+        signature=decoded.signature,
+        program=program.compile_graph(decoded.graph, _stages(decoded)),
+        views=tuple(_view(t) for t in decoded.tensors),
+        weights=decoded.weights,
+        digest=decoded.digest,
+        structure_digest=decoded.structure_digest,
+    )
+    _keep(path, prepared)
+    return prepared
+
+
+def _stages(decoded: package.Package) -> tuple[program.Stage, ...]:
+    chunk = decoded.weights.chunk_bytes
+    return program.cut(decoded.graph, [max(t.offset, t.offset + t.nbytes - 1) // chunk for t in decoded.tensors])
+
+
+def _view(tensor: package.Tensor) -> tuple[str, tuple[int, ...], tuple[int, ...], int]:
+    return tensor.dtype, tensor.shape, tensor.strides, tensor.offset // layout.DTYPES[tensor.dtype][1]
+
+
+def _key(model_json: bytes) -> str:
+    digest = hashlib.sha256(model_json).hexdigest()
+    return f"{digest}.{sys.implementation.cache_tag}-{program.VERSION}.{VERSION}"
+
+
+def _read(path: Path) -> Prepared | None:
+    try:
+        with path.open("rb") as file:
+            if not _is_ours(file.fileno()) or not _is_ours(path.parent):
+                return None
+            data = file.read()
+    except OSError:
+        return None
+    digest, payload = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != digest:
+        return None  # cut short by a crash or a full disk; it is written again
+    return _from_plain(marshal.loads(payload))
+
+
+def _keep(path: Path, prepared: Prepared) -> None:
+    payload = marshal.dumps(_to_plain(prepared))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not _is_ours(path.parent):
+            return
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(hashlib.sha256(payload).digest() + payload)
+            os.rename(name, path)
+        finally:
+            with suppress(FileNotFoundError):
+                os.unlink(name)
+    except OSError as error:
+        logger.info("compiled code is not kept in %s: %s", path.parent, error)
+
+
+def _is_ours(place: int | Path) -> bool:
+    """Whether a file or folder belongs to this user and only they may write it."""
+    status = os.stat(place)
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+
+
+def _to_plain(p: Prepared) -> tuple[Any, ...]:
+    s, w, code = p.signature, p.weights, p.program
+    return (
+        tuple((port.name, port.type.dtype, port.type.shape) for port in s.inputs),
+        tuple((port.name, port.type.dtype, port.type.shape) for port in s.outputs),
+        s.result,
+        tuple((name, b.min, b.max) for name, b in s.dims),
+        (code.free, code.gated, tuple((g.first, g.last, g.weights) for g in code.stages)),
+        (code.operators, code.dtypes, code.memory_formats),
+        p.views,
+        (w.size, w.chunk_bytes, w.chunks, w.uri),
+        p.digest,
+        p.structure_digest,
+    )
+
+
+def _from_plain(plain: tuple[Any, ...]) -> Prepared:
+    inputs, outputs, result, dims, (free, gated, stages), names, views, weights, digest, structure = plain
+    return Prepared(
+        signature=Signature(
+            inputs=tuple(Port(n, TensorType(d, s)) for n, d, s in inputs),
+            outputs=tuple(Port(n, TensorType(d, s)) for n, d, s in outputs),
+            result=result,
+            dims=tuple((name, Bounds(low, high)) for name, low, high in dims),
+        ),
+        program=program.Program(free, gated, tuple(program.Stage(*s) for s in stages), *names),
+        views=views,
+        weights=package.Weights(*weights),
+        digest=digest,
+        structure_digest=structure,
+    )

@@ -1,0 +1,301 @@
+"""What `model.json` says: how a model is called, its graph, where its tensors lie, and the digests of all of it.
+
+Two digests name a model. The *structure* digest covers signature and graph, so two fine-tuned siblings share it;
+the *model* digest covers the structure and every byte of the weights. `decode` recomputes both: a package that
+decodes says what was packed. The weights' bytes are held against their chunk digests when they enter the store.
+
+Nothing here reads torch or weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from typing import Any
+
+from instar.errors import DigestError, PackageError
+from instar.graph import codec, ir, spec
+from instar.graph.signature import RESULTS, Bounds, Port, Signature
+from instar.weights import layout
+
+FORMAT = "instar-model"
+VERSION = 1
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "model.safetensors"
+MAX_JSON_BYTES = 64 * 1024 * 1024
+MAX_DIM = 2**31
+
+_SECTIONS = frozenset(
+    ["format", "version", "producer", "structure", "model", "signature", "weights", "tensors", "graph"]
+)
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,255}$")
+_HEX = re.compile(r"[0-9a-f]{64}$")
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """One entry of the tensor index. `offset` and `nbytes` are in the weights file, strides in elements."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+    offset: int
+    nbytes: int
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The weights file: its size, SHA-256 of each chunk, and where it lies if not beside `model.json`."""
+
+    size: int
+    chunk_bytes: int
+    chunks: tuple[str, ...]
+    uri: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """The file's address in a store: SHA-256 over size, chunk size and the chunks' digests."""
+        text = f"{self.size}:{self.chunk_bytes}:{','.join(self.chunks)}"
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A whole `model.json`."""
+
+    signature: Signature
+    graph: ir.Graph
+    tensors: tuple[Tensor, ...]
+    weights: Weights
+    producer: str = ""
+
+    @property
+    def structure_digest(self) -> str:
+        """SHA-256 of signature and graph in canonical JSON."""
+        return _structure_digest(_encode_signature(self.signature), codec.encode(self.graph))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the structure, the tensor index and the weights' digest: the model's identity."""
+        return _model_digest(self.structure_digest, [_encode_tensor(t) for t in self.tensors], self.weights)
+
+
+def encode(package: Package) -> bytes:
+    """`model.json`: readable, one tensor and one node a line, and the same bytes for the same model."""
+    signature, graph = _encode_signature(package.signature), codec.encode(package.graph)
+    tensors = [_encode_tensor(t) for t in package.tensors]
+    structure = _structure_digest(signature, graph)
+    weights: dict[str, Any] = {"size": package.weights.size, "chunk_bytes": package.weights.chunk_bytes}
+    if package.weights.uri is not None:
+        weights["uri"] = package.weights.uri
+    weights["chunks"] = list(package.weights.chunks)
+    parts = {
+        "format": json.dumps(FORMAT),
+        "version": json.dumps(VERSION),
+        "producer": json.dumps(package.producer),
+        "structure": json.dumps(structure),
+        "model": json.dumps(_model_digest(structure, tensors, package.weights)),
+        "signature": json.dumps(signature),
+        "weights": json.dumps(weights),
+        "tensors": _lines(tensors),
+        "graph": "{"
+        + ",\n".join(
+            f"{json.dumps(k)}: {_lines(v) if k in ('nodes', 'weights') else json.dumps(v)}" for k, v in graph.items()
+        )
+        + "}",
+    }
+    return ("{\n" + ",\n".join(f"{json.dumps(k)}: {v}" for k, v in parts.items()) + "\n}\n").encode()
+
+
+def decode(data: bytes) -> Package:
+    """The package that `model.json` describes, its grammar checked and both digests recomputed.
+
+    Raises `PackageError` (`GraphError`, `DigestError`) for anything that `encode` would not have written.
+    """
+    if len(data) > MAX_JSON_BYTES:
+        raise PackageError(f"{MODEL_FILE} has {len(data)} bytes; at most {MAX_JSON_BYTES} are read")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise PackageError(f"{MODEL_FILE} is not JSON ({error}); it is damaged: copy the package again") from None
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise PackageError(f"{MODEL_FILE} is not a model package (its format is not {FORMAT!r})")
+    if document.get("version") != VERSION:
+        raise PackageError(
+            f"{MODEL_FILE} has version {document.get('version')!r}; this Instar reads version {VERSION}: "
+            "pack the model again with this release"
+        )
+    _keys(document, _SECTIONS, MODEL_FILE)
+    signature = _decode_signature(document["signature"])
+    graph = codec.decode(document["graph"])
+    spec.check(graph)
+    weights = _decode_weights(document["weights"])
+    tensors = tuple(_decode_tensor(t, weights) for t in _items(document["tensors"], "tensors"))
+    _check_whole(signature, graph, tensors)
+    package = Package(signature, graph, tensors, weights, _text(document["producer"], "producer"))
+    for name, stated, found in (
+        ("structure", document["structure"], package.structure_digest),
+        ("model", document["model"], package.digest),
+    ):
+        if stated != found:
+            raise DigestError(
+                f"{MODEL_FILE} states the {name} digest {str(stated)[:16]}… but its content has {found[:16]}…: "
+                "it was changed or damaged after packing; pack or copy it again"
+            )
+    return package
+
+
+def _check_whole(signature: Signature, graph: ir.Graph, tensors: tuple[Tensor, ...]) -> None:
+    """What signature, graph and index say of each other must agree."""
+    if tuple(p.type for p in signature.inputs) != graph.inputs:
+        raise PackageError("the signature's inputs are not the graph's inputs")
+    if len(signature.outputs) != len(graph.outputs):
+        raise PackageError(
+            f"the signature has {len(signature.outputs)} outputs, the graph gives {len(graph.outputs)}"
+        )
+    if tuple(ir.TensorType(t.dtype, t.shape) for t in tensors) != graph.weights:
+        raise PackageError("the tensor index does not list the graph's weights")
+    if tuple(name for name, _ in signature.dims) != graph.symbols:
+        raise PackageError("the signature's dynamic dimensions are not the graph's")
+    for port in signature.inputs:
+        for dim in port.type.shape:
+            if isinstance(dim, str) and dim not in graph.symbols:
+                raise PackageError(f"input {port.name!r} has the dimension {dim!r}, which has no bounds")
+    for what, names in (("input", signature.inputs), ("output", signature.outputs)):
+        if len({p.name for p in names}) != len(names):
+            raise PackageError(f"two {what}s have the same name")
+    if signature.result == "tensor" and len(signature.outputs) != 1:
+        raise PackageError(f"a result 'tensor' has one output, not {len(signature.outputs)}")
+
+
+def _encode_signature(signature: Signature) -> dict[str, Any]:
+    return {
+        "inputs": [[p.name, codec.encode_type(p.type)] for p in signature.inputs],
+        "outputs": [[p.name, codec.encode_type(p.type)] for p in signature.outputs],
+        "result": signature.result,
+        "dims": [[name, bounds.min, bounds.max] for name, bounds in signature.dims],
+    }
+
+
+def _decode_signature(value: Any) -> Signature:
+    _keys(value, {"inputs", "outputs", "result", "dims"}, "the signature")
+    if value["result"] not in RESULTS:
+        raise PackageError(f"the signature's result is {str(value['result'])[:100]!r}, not one of {sorted(RESULTS)}")
+    dims = []
+    for item in _items(value["dims"], "dims"):
+        if not isinstance(item, list) or len(item) != 3 or not all(_is_size(n) for n in item[1:]):
+            raise PackageError("a dynamic dimension is a list of name, least and greatest size")
+        if not 0 <= item[1] <= item[2] <= MAX_DIM:
+            raise PackageError(f"dimension {item[0]!r} has the bounds {item[1]}…{item[2]}, which hold no size")
+        dims.append((_text(item[0], "a dimension"), Bounds(item[1], item[2])))
+    return Signature(
+        inputs=tuple(_decode_port(p) for p in _items(value["inputs"], "inputs")),
+        outputs=tuple(_decode_port(p) for p in _items(value["outputs"], "outputs")),
+        result=value["result"],
+        dims=tuple(dims),
+    )
+
+
+def _decode_port(value: Any) -> Port:
+    if not isinstance(value, list) or len(value) != 2:
+        raise PackageError("an input or output is a list of name and type")
+    name = _text(value[0], "an input's name")
+    if not _NAME.match(name):
+        raise PackageError(f"{name[:100]!r} is no name for an input or output: letters, digits, '_' and '.' only")
+    type_ = codec.decode_type(value[1], f"{name!r}")
+    if not isinstance(type_, ir.TensorType):
+        raise PackageError(f"{name!r} has the type {value[1]!r}, which is no tensor's")
+    return Port(name, type_)
+
+
+def _encode_tensor(tensor: Tensor) -> list[Any]:
+    return [tensor.name, tensor.dtype, list(tensor.shape), list(tensor.strides), tensor.offset, tensor.nbytes,
+            tensor.digest]  # fmt: skip
+
+
+def _decode_tensor(value: Any, weights: Weights) -> Tensor:
+    if not isinstance(value, list) or len(value) != 7:
+        raise PackageError("an entry of the tensor index is a list of seven items")
+    name, dtype, shape, strides, offset, nbytes, digest = value
+    name = _text(name, "a tensor's name")
+    where = f"tensor {name[:200]!r}"
+    if dtype not in layout.DTYPES:
+        raise PackageError(f"{where} has the unknown dtype {str(dtype)[:100]!r}")
+    for what, numbers in (("shape", shape), ("strides", strides)):
+        if not isinstance(numbers, list) or not all(_is_size(n) for n in numbers):
+            raise PackageError(f"{where} has a {what} that is no list of sizes")
+    if len(shape) != len(strides):
+        raise PackageError(f"{where} has {len(shape)} dimensions but {len(strides)} strides")
+    if not (_is_size(offset) and _is_size(nbytes) and offset + nbytes <= weights.size):
+        raise PackageError(f"{where} lies at {offset}+{nbytes}, outside the weights file of {weights.size} bytes")
+    if offset % layout.ALIGNMENT:
+        raise PackageError(f"{where} lies at {offset}, which is no multiple of {layout.ALIGNMENT}")
+    itemsize = layout.DTYPES[dtype][1]
+    reach = 0 if 0 in shape else 1 + sum((n - 1) * s for n, s in zip(shape, strides, strict=True))
+    if reach * itemsize > nbytes or math.prod(shape) * itemsize != nbytes:
+        raise PackageError(f"{where} of shape {shape} and strides {strides} does not fit its {nbytes} bytes")
+    return Tensor(name, dtype, tuple(shape), tuple(strides), offset, nbytes, _digest(digest, where))
+
+
+def _decode_weights(value: Any) -> Weights:
+    optional = {"uri"} if isinstance(value, dict) and "uri" in value else set()
+    _keys(value, {"size", "chunk_bytes", "chunks"} | optional, "weights")
+    size, chunk_bytes = value["size"], value["chunk_bytes"]
+    chunks = tuple(_digest(c, "a chunk") for c in _items(value["chunks"], "chunks"))
+    if not (_is_size(size) and _is_size(chunk_bytes) and 4096 <= chunk_bytes <= 2**30):
+        raise PackageError("the weights' size or chunk size is no sensible number")
+    if len(chunks) != layout.chunk_count(size, chunk_bytes):
+        raise PackageError(f"weights of {size} bytes have {len(chunks)} chunk digests of {chunk_bytes} bytes each")
+    uri = _text(value["uri"], "weights.uri") if "uri" in value else None
+    return Weights(size, chunk_bytes, chunks, uri)
+
+
+def _structure_digest(signature: Any, graph: Any) -> str:
+    return hashlib.sha256(_canonical([VERSION, signature, graph])).hexdigest()
+
+
+def _model_digest(structure: str, tensors: Iterable[Any], weights: Weights) -> str:
+    # Where the weights lie is no part of what the model is.
+    return hashlib.sha256(_canonical([structure, list(tensors), weights.digest])).hexdigest()
+
+
+def _canonical(value: Any) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False).encode()
+
+
+def _lines(items: list[Any]) -> str:
+    return "[\n" + ",\n".join(json.dumps(item) for item in items) + "\n]" if items else "[]"
+
+
+def _keys(value: Any, wanted: Set[str], where: str) -> None:
+    if not isinstance(value, dict) or set(value) != wanted:
+        found = sorted(value) if isinstance(value, dict) else type(value).__name__
+        raise PackageError(f"{where} has the keys {str(found)[:300]}, not {sorted(wanted)}")
+
+
+def _items(value: Any, where: str) -> list[Any]:
+    if not isinstance(value, list):
+        raise PackageError(f"{where} is not a list")
+    return value
+
+
+def _text(value: Any, where: str) -> str:
+    if not isinstance(value, str):
+        raise PackageError(f"{where} is {str(value)[:100]!r}, not a text")
+    return value
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63
+
+
+def _digest(value: Any, where: str) -> str:
+    if not isinstance(value, str) or not _HEX.match(value):
+        raise PackageError(f"{where} has {str(value)[:80]!r} where a SHA-256 in hexadecimal belongs")
+    return value
