@@ -258,8 +258,8 @@ def _take_lock(path: Path) -> int:
     """A descriptor that holds the store's lock until it is closed; the file exists. Raises `StoreError`."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fd = _private_file(path.with_name(path.name + ".lock"))
         os.close(_private_file(path))
+        fd = _private_file(path.with_name(path.name + ".lock"))
     except OSError as error:
         raise StoreError(
             f"cannot open the store {path}: {error.strerror}; name a directory that you may write to"

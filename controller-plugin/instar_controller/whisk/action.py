@@ -27,6 +27,8 @@ FEED = "feed"
 CONDUCTOR = "conductor"
 EXEC = "exec"
 
+DEFAULT_MAIN = "main"  # where an action names no entry point
+
 
 @dataclass(frozen=True, slots=True)
 class Exec:
