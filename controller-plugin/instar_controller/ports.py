@@ -128,6 +128,13 @@ class Log:
     is_truncated: bool  # there was more than the limit
 
 
+class PendingLog(Protocol):
+    """The log of an activation that is under way. It outlives its container."""
+
+    def collect(self, *, timeout_ms: int) -> Log:
+        """The lines up to both sentinels, or whatever there is once both streams have ended or time is up."""
+
+
 class Containers(Protocol):
     """Makes containers, talks to them, and takes them away. Safe for several threads; every method may block.
 
@@ -148,11 +155,10 @@ class Containers(Protocol):
         had: then, and only then, the container has certainly not seen the request.
         """
 
-    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> None:
-        """From here on lines belong to the next activation, of which `limit_bytes` of text are kept."""
-
-    def collect_log(self, id: ContainerId, *, timeout_ms: int) -> Log:
-        """The lines up to both sentinels, or whatever there is when both streams have ended or time is up."""
+    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
+        """From here on the container's lines belong to a new activation, of which `limit_bytes` of text are
+        kept. Raises `ContainerError` if the container has gone.
+        """
 
     def remove(self, id: ContainerId) -> None:
         """End a container and all that it left on this machine; return when it has gone. Never raises; may be

@@ -1,0 +1,100 @@
+"""One request to a container over HTTP, within one deadline.
+
+A container runs other people's code: an answer may never come, come in drops, lack its length or be endless. So
+the deadline holds for the whole exchange, not for each read, and a body is read only up to the permitted size.
+What an outcome means is decided in `whisk/response.py`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import io
+import socket
+import time
+from typing import cast
+
+from instar_controller.errors import ContainerError
+from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
+
+
+def post(address: tuple[str, int], path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+    """Post `body`, JSON, on a connection of its own.
+
+    Raises `ContainerError` if the connection was not made, so that certainly nothing was sent.
+    """
+    deadline_s = time.monotonic() + timeout_ms / 1000
+    try:
+        connection = socket.create_connection(address, timeout_ms / 1000)
+    except OSError as error:
+        raise ContainerError(f"no connection to the container at {address[0]}:{address[1]}: {error}") from error
+    with connection:
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            _send(connection, _request(address, path, body), deadline_s)
+            return _receive(connection, deadline_s, max_reply_bytes)
+        except TimeoutError:
+            return TimedOut(timeout_ms)
+        except (OSError, http.client.HTTPException):
+            return Disconnected()
+
+
+def _request(address: tuple[str, int], path: str, body: bytes) -> bytes:
+    head = (
+        f"POST {path} HTTP/1.1\r\n"
+        f"Host: {address[0]}:{address[1]}\r\n"
+        "Accept: application/json\r\n"
+        "Content-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n"
+        "Connection: close\r\n\r\n"
+    )
+    return head.encode("ascii") + body
+
+
+def _send(connection: socket.socket, request: bytes, deadline_s: float) -> None:
+    connection.settimeout(_left_s(deadline_s))  # for `sendall` as a whole
+    with contextlib.suppress(ConnectionError):  # it may have answered, and closed, before it had read all
+        connection.sendall(request)
+
+
+def _receive(connection: socket.socket, deadline_s: float, max_reply_bytes: int) -> Outcome:
+    response = http.client.HTTPResponse(cast(socket.socket, _Source(connection, deadline_s)), method="POST")
+    try:
+        response.begin()
+        length = response.length
+        if length is None or response.status == 204:
+            return Disconnected()  # so OpenWhisk's client sees a reply without a length
+        body = response.read(min(length, max_reply_bytes + 1))
+        if len(body) < min(length, max_reply_bytes + 1):
+            return Disconnected()
+        return Replied(response.status, body, length)
+    finally:
+        response.close()
+
+
+def _left_s(deadline_s: float) -> float:
+    left_s = deadline_s - time.monotonic()
+    if left_s <= 0:
+        raise TimeoutError
+    return left_s
+
+
+class _Source(io.RawIOBase):
+    """A socket's bytes, each read of which may take no longer than what is left until the deadline.
+
+    It stands in for the socket of which `HTTPResponse` asks nothing but a file.
+    """
+
+    def __init__(self, connection: socket.socket, deadline_s: float) -> None:
+        self._connection = connection
+        self._deadline_s = deadline_s
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        return io.BufferedReader(self, 65536)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        self._connection.settimeout(_left_s(self._deadline_s))
+        return self._connection.recv_into(buffer)

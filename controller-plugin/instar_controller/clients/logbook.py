@@ -1,0 +1,106 @@
+"""What one container writes, cut into activations at the sentinels.
+
+Whoever reads the container's streams feeds bytes in and never waits: a function must not stop because nobody
+has collected its log yet. So beyond the activation's limit lines are counted and dropped, and what has no end
+of line yet is bounded too.
+
+A sentinel is told by the end of a line: a function that printed without a final newline has its last words
+in front of it. Lines after the sentinel belong to the next activation, and so does what a container writes
+before its first. A function that prints the sentinel itself ends its own log early, and no other's: with the
+next activation the count begins anew.
+"""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from instar_controller.ports import Log, LogLine
+
+SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+STREAMS = ("stdout", "stderr")
+
+BOOT_BYTES = 1 << 16  # what is kept of a container's words before it got anything to do
+LONGEST_LINE_BYTES = 1 << 20  # a longer one is cut in pieces, so that one without an end cannot grow for ever
+
+
+@dataclass(slots=True)
+class _Stream:
+    """One stream: its unfinished line, the lines of this activation and, after the sentinel, of the next."""
+
+    rest: bytearray = field(default_factory=bytearray)
+    current: list[LogLine] = field(default_factory=list)
+    following: list[LogLine] = field(default_factory=list)
+    sentinels: int = 0
+    ended: bool = False
+
+
+class Logbook:
+    """The log of one container. One thread feeds, another collects."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._streams = {name: _Stream() for name in STREAMS}
+        self._limit_bytes = BOOT_BYTES
+        self._kept_bytes = 0
+        self._truncated = False
+
+    def begin(self, limit_bytes: int) -> None:
+        """The next activation begins; of its text so many bytes are kept."""
+        with self._changed:
+            self._limit_bytes = limit_bytes
+            self._truncated = False
+            for book in self._streams.values():
+                book.current, book.following = book.current + book.following, []
+                book.sentinels = 0
+
+    def feed(self, stream: str, data: bytes, *, now_ns: int) -> None:
+        """Some bytes have come out of a stream."""
+        with self._changed:
+            book = self._streams[stream]
+            book.rest += data
+            *lines, book.rest = book.rest.split(b"\n")
+            for line in lines:
+                self._add(book, stream, bytes(line), now_ns)
+            if len(book.rest) > LONGEST_LINE_BYTES:
+                self._add(book, stream, bytes(book.rest), now_ns)
+                book.rest = bytearray()
+            self._changed.notify_all()
+
+    def end(self, stream: str, *, now_ns: int) -> None:
+        """A stream has come to its end: nobody can write to it any more."""
+        with self._changed:
+            book = self._streams[stream]
+            if book.rest:
+                self._add(book, stream, bytes(book.rest), now_ns)
+                book.rest = bytearray()
+            book.ended = True
+            self._changed.notify_all()
+
+    def collect(self, *, timeout_ms: int) -> Log:
+        """The activation's lines, once both streams are past its sentinel or have ended, or time is up."""
+        with self._changed:
+            self._changed.wait_for(self._is_settled, timeout_ms / 1000)
+            complete = all(book.sentinels > 0 for book in self._streams.values())
+            lines = [line for book in self._streams.values() for line in book.current]
+            for book in self._streams.values():
+                book.current = []
+            self._kept_bytes = 0
+            return Log(sorted(lines, key=lambda line: line.written_ns), complete, self._truncated)
+
+    def _is_settled(self) -> bool:
+        return all(book.sentinels > 0 or book.ended for book in self._streams.values())
+
+    def _add(self, book: _Stream, stream: str, line: bytes, now_ns: int) -> None:
+        text = line.removesuffix(SENTINEL)
+        if text or not line:
+            self._keep(book, LogLine(now_ns, stream, text.decode("utf-8", errors="replace")), len(text) + 1)
+        if text != line:
+            book.sentinels += 1
+
+    def _keep(self, book: _Stream, line: LogLine, size: int) -> None:
+        if self._truncated or self._kept_bytes + size > self._limit_bytes:
+            self._truncated = True  # and nothing more: a log with holes would mislead
+            return
+        self._kept_bytes += size
+        (book.following if book.sentinels else book.current).append(line)

@@ -1,0 +1,235 @@
+"""The engine: takes invocations on, has the scheduler decide, and carries out what it commands.
+
+From the moment `submit` has accepted an invocation exactly one completion is owed, whatever breaks
+(`debts.py`): every thread that works on a job ends by paying for it, and a mistake of our own is caught
+where commands are carried out.
+
+The scheduler is called under one lock and only here. Its commands are carried out without the lock, by
+threads that may block. A caller gets its answer before the log is read; a container serves again once its
+log is read; the record with its log goes into the store last.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from instar_controller.engines import logs
+from instar_controller.engines.debts import Debts
+from instar_controller.engines.errand import Errand, Unseen
+from instar_controller.engines.scheduler import (
+    Command,
+    Fail,
+    PoolSettings,
+    Remove,
+    Run,
+    Scheduler,
+    Start,
+    Work,
+)
+from instar_controller.errors import ContainerError, OverloadedError, StoreError
+from instar_controller.policies.snapshot import ContainerId, Job
+from instar_controller.ports import Clock, Containers, Log, Store
+from instar_controller.whisk.activation import Activation
+from instar_controller.whisk.invocation import Invocation
+
+logger = logging.getLogger(__name__)
+
+NO_LOG = Log((), is_complete=True, is_truncated=False)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """The engine's own limits."""
+
+    name: str = "invoker0/instar"
+    threads: int = 64  # at most two a container are busy at a time, and one more for a moment after each job
+    queue_length: int = 1024  # jobs that may wait; beyond, callers are told to come back
+    log_wait_ms: int = 2000  # for the sentinels of an answered run, or the end of a container's streams
+    removal_s: float = 15.0  # for the containers at the very end; what is left then is killed
+    max_result_bytes: int = 1 << 20
+
+
+class Invoker:
+    """Drives the pool; owns the scheduler, the debts and the threads. `start` it before use, `close` it
+    after."""
+
+    def __init__(
+        self, containers: Containers, store: Store, clock: Clock, *, pool: PoolSettings, settings: EngineSettings
+    ) -> None:
+        numbers = itertools.count(1)
+        self._containers = containers
+        self._store = store
+        self._clock = clock
+        self._settings = settings
+        self._errand = Errand(containers, clock, max_result_bytes=settings.max_result_bytes)
+        self._debts = Debts()
+        self._lock = threading.Lock()  # for what follows
+        self._scheduler = Scheduler(pool, lambda: ContainerId(f"c{next(numbers)}"))
+        self._is_closing = False
+        self._alarm_s: float | None = None  # what the timer waits for
+        self._alarm = threading.Condition(self._lock)  # it has to be sooner
+        self._stepped = threading.Condition(self._lock)  # something has happened to a container
+        self._hands = ThreadPoolExecutor(settings.threads, "instar-engine")
+        self._timer = threading.Thread(target=self._keep_time, name="instar-engine-timer", daemon=True)
+
+    def start(self) -> None:
+        """Begin to keep time, and with the stem cells."""
+        self._timer.start()
+        self._tell(Scheduler.tick)
+
+    def submit(self, invocation: Invocation) -> Future[Activation]:
+        """Take an invocation on: see `ports.Invocations`."""
+        memory_mb = invocation.action.limits.memory_mb
+        job = Job(invocation.container_key, invocation.action.exec.kind, memory_mb)
+        with self._lock:
+            if self._is_closing or self._scheduler.waiting >= self._settings.queue_length:
+                raise OverloadedError()
+            future = self._debts.owe(invocation)
+        self._tell(lambda scheduler, now_s: scheduler.submit(Work(invocation.activation_id, job), now_s))
+        return future
+
+    def invokers(self) -> Mapping[str, str]:
+        """This one, by its name."""
+        return {self._settings.name: "down" if self._is_closing else "up"}
+
+    def close(self, *, drain_s: float) -> None:
+        """Take nothing on any more, let what runs run for `drain_s`, give up the rest, remove all containers.
+
+        Every completion is given and every record is written when it returns.
+        """
+        with self._lock:
+            self._is_closing = True
+            self._alarm.notify()
+        self._debts.wait_until_paid(drain_s)
+        self._tell(Scheduler.close)
+        with self._lock:
+            self._stepped.wait_for(lambda: not self._scheduler.containers, self._settings.removal_s)
+        self._containers.close()
+        self._debts.wait_until_paid(self._settings.removal_s)
+        self._hands.shutdown()
+
+    # The scheduler: under the lock, without I/O.
+
+    def _tell(self, event: Callable[[Scheduler, float], list[Command]]) -> None:
+        with self._lock:
+            commands = event(self._scheduler, time.monotonic())
+            wake_s = self._scheduler.wake_s()
+            if wake_s is not None and (self._alarm_s is None or wake_s < self._alarm_s):
+                self._alarm.notify()
+            self._stepped.notify_all()
+        self._give(commands)
+
+    def _keep_time(self) -> None:
+        while True:
+            with self._lock:
+                if self._is_closing:
+                    return
+                self._alarm_s = self._scheduler.wake_s()
+                left_s = None if self._alarm_s is None else self._alarm_s - time.monotonic()
+                if left_s is None or left_s > 0:
+                    self._alarm.wait(left_s)
+                    continue
+            self._tell(Scheduler.tick)
+
+    def _give(self, commands: Iterable[Command]) -> None:
+        for command in commands:
+            if isinstance(command, Fail):
+                self._perform(command)  # it waits for nothing, and after `close` there is no one else to do it
+            else:
+                self._hands.submit(self._perform, command)
+
+    # The commands: without the lock, in threads that may block.
+
+    def _perform(self, command: Command) -> None:
+        try:
+            match command:
+                case Start():
+                    self._boot(command)
+                case Run():
+                    self._run(command)
+                case Remove(id):
+                    self._containers.remove(id)
+                    self._tell(lambda scheduler, now_s: scheduler.removed(id, now_s))
+                case Fail(work):
+                    self._fail(work)
+        except Exception:  # a mistake of ours must not cost anybody the answer
+            logger.exception("%s failed", command)
+            if isinstance(command, (Run, Start)):
+                self._break(command.container)
+            if isinstance(command, (Run, Fail)):
+                self._fail(command.work)
+
+    def _boot(self, start: Start) -> None:
+        id = start.container
+        try:
+            self._containers.start(id, kind=start.kind, memory_mb=start.memory_mb, on_exit=self._break)
+        except ContainerError as error:
+            logger.warning("container %s (%s, %s MB) did not start: %s", id, start.kind, start.memory_mb, error)
+            self._tell(lambda scheduler, now_s: scheduler.start_failed(id, now_s))
+        else:
+            self._tell(lambda scheduler, now_s: scheduler.came_up(id, now_s))
+
+    def _run(self, run: Run) -> None:
+        id = run.container
+        invocation = self._debts.get(run.work.id)
+        assert invocation is not None, "a job that runs is owed its completion"
+        limit_mb = invocation.action.limits.logs_mb
+        try:
+            log = self._containers.begin_log(id, limit_bytes=limit_mb * logs.MIB)
+            result = self._errand.carry_out(run, invocation)
+        except ContainerError:
+            result = Unseen()
+        if isinstance(result, Unseen):
+            self._run_elsewhere(run)
+        elif result.response.keeps_container:
+            # The next call of a caller that has its answer must find this container waiting for its log,
+            # not busy.
+            self._tell(lambda scheduler, now_s: scheduler.answered(id, now_s))
+            self._debts.pay(result)
+            read = log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG
+            if read.is_complete:
+                self._tell(lambda scheduler, now_s: scheduler.collected(id, now_s))
+            else:
+                logger.warning("container %s: the log of activation %s has no end", id, run.work.id)
+                self._break(id)
+            self._keep(result, read)
+        else:
+            self._break(id)  # ends the function if it still runs, and its streams with it
+            self._debts.pay(result)
+            self._keep(result, log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG)
+
+    def _run_elsewhere(self, run: Run) -> None:
+        logger.info("container %s was dead before it saw activation %s", run.container, run.work.id)
+        if run.work.is_second_try:
+            self._break(run.container)
+            self._fail(run.work)
+        else:
+            self._tell(lambda scheduler, now_s: scheduler.put_back(run.container, run.work, now_s))
+
+    def _fail(self, work: Work) -> None:
+        """There is no container for this work: complete it as the platform's failure."""
+        invocation = self._debts.get(work.id)
+        if invocation is not None:
+            activation = self._errand.give_up(invocation)
+            self._debts.pay(activation)
+            self._keep(activation, NO_LOG)
+
+    def _break(self, id: ContainerId) -> None:
+        self._tell(lambda scheduler, now_s: scheduler.broken(id, now_s))
+
+    def _keep(self, activation: Activation, log: Log) -> None:
+        """Put the record, with its log, into the store."""
+        limit_mb = activation.limits["logs"]
+        assert isinstance(limit_mb, int)
+        now_ns = self._clock.now_ms() * 1_000_000
+        lines = logs.lines(log, activation.response, limit_mb=limit_mb, now_ns=now_ns)
+        try:
+            self._store.put_activation(activation.with_logs(lines))
+        except StoreError as error:
+            logger.error("the record of activation %s is lost: %s", activation.activation_id, error)

@@ -1,0 +1,47 @@
+"""The bodies of `/init` and `/run`, exactly as OpenWhisk's invoker sends them.
+
+One rule: the caller's key is in them only if the action's annotations let it. The deadline is the caller's to
+take, just before it sends.
+"""
+
+from __future__ import annotations
+
+from instar_controller.whisk.action import DEFAULT_MAIN
+from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.values import Json, compact
+
+
+def init_body(invocation: Invocation, *, deadline_ms: int) -> bytes:
+    """The body of `/init`: the code and the environment that it is loaded with."""
+    code = invocation.action.exec
+    environment = {
+        **invocation.environment,
+        **{f"__OW_{key.upper()}": value for key, value in _context(invocation, deadline_ms).items()},
+    }
+    value: dict[str, Json] = {
+        "name": invocation.action.name,
+        "main": code.main or DEFAULT_MAIN,
+        "binary": code.binary,
+        "code": code.code,
+        "env": environment,
+    }
+    return compact({"value": value}).encode()
+
+
+def run_body(invocation: Invocation, *, deadline_ms: int) -> bytes:
+    """The body of `/run`: the arguments, and the context of this call."""
+    return compact({**_context(invocation, deadline_ms), "value": invocation.content}).encode()
+
+
+def _context(invocation: Invocation, deadline_ms: int) -> dict[str, str]:
+    context = {
+        "namespace": invocation.namespace,
+        "action_name": f"/{invocation.action.full_name}",
+        "action_version": str(invocation.action.version),
+        "activation_id": str(invocation.activation_id),
+        "transaction_id": invocation.transaction_id,
+        "deadline": str(deadline_ms),
+    }
+    if invocation.action.provides_api_key:
+        context["api_key"] = invocation.api_key
+    return context

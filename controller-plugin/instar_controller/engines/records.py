@@ -1,0 +1,86 @@
+"""The activation record of a finished job: OpenWhisk's rules for its times.
+
+A job that was initialised for counts from its `/init` on: `start` lies so much before the run as the init
+took, and `duration` is both together. A job that found a warm container counts from its `/run`. What
+happened between arrival and that moment is `waitTime`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from instar_controller.whisk.activation import Activation
+from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.response import Response
+from instar_controller.whisk.values import Json, JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """From `start_ms` to `end_ms`, epoch milliseconds."""
+
+    start_ms: int
+    end_ms: int
+
+    @property
+    def length_ms(self) -> int:
+        return max(0, self.end_ms - self.start_ms)  # the day's clock may have been set back meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How far a job got, and how long each part took."""
+
+    init: Interval | None = None  # None if the container was warm, or none was had
+    run: Interval | None = None  # None if it did not come to that
+    timed_out: bool = False
+    start: str | None = None  # `cold`, `prewarmed` or `warm`; None if no container was had
+    boot_ms: int | None = None  # of the container, if it was started for this very job
+
+
+def activation(invocation: Invocation, course: Course, response: Response, *, now_ms: int) -> Activation:
+    """The record, without logs. `now_ms` dates a job that never reached a container."""
+    init_ms = course.init.length_ms if course.init else 0
+    match course.init, course.run:
+        case _, Interval() as run:
+            start, end, duration = run.start_ms - init_ms, run.end_ms, init_ms + run.length_ms
+        case Interval() as init, None:
+            start, end, duration = init.start_ms, init.end_ms, init_ms
+        case _:
+            start, end, duration = now_ms, now_ms, 0
+    begun = course.init or course.run
+    begun_ms = begun.start_ms if begun else now_ms
+    action = invocation.action
+    return Activation(
+        activation_id=invocation.activation_id,
+        namespace=invocation.namespace,
+        name=action.name,
+        version=str(action.version),
+        subject=invocation.subject,
+        start=start,
+        end=end,
+        duration=duration,
+        response=response,
+        path=action.full_name,
+        kind=action.exec.kind,
+        limits=action.limits.to_json(),
+        timeout=course.timed_out,
+        wait_time=max(0, begun_ms - invocation.received_ms),
+        init_time=None if course.init is None else init_ms,
+        binding=invocation.binding,
+        instar=_note(course),
+    )
+
+
+def _note(course: Course) -> JsonObject | None:
+    """What Instar adds: the kind of start, and the milliseconds that each of its parts took."""
+    if course.start is None:
+        return None
+    note: dict[str, Json] = {"start": course.start}
+    if course.boot_ms is not None:
+        note["bootMs"] = course.boot_ms
+    if course.init is not None:
+        note["initMs"] = course.init.length_ms
+    if course.run is not None:
+        note["runMs"] = course.run.length_ms
+    return note

@@ -1,0 +1,279 @@
+"""Who runs where: the queue of jobs and the state of every container, in one place.
+
+It is told what happened and returns what is to be done, as commands; it does no I/O, reads no clock and has
+no threads. Its caller calls one method at a time and carries each command out exactly once. The decisions
+are the policies'; what is kept here is only what they need to know.
+
+Every job that was submitted comes out exactly once, as `Fail` or by way of `Run`. A job that its container
+never saw may come back through `put_back`, and goes to the head of the queue.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from enum import Enum
+
+from instar_controller.policies import idle, lifecycle, pool, prewarm
+from instar_controller.policies.lifecycle import Event, State
+from instar_controller.policies.snapshot import Container, ContainerId, Job
+from instar_controller.whisk.activation import ActivationId
+
+
+@dataclass(frozen=True, slots=True)
+class PoolSettings:
+    """How much the pool may use, and for how long."""
+
+    memory_mb: int = 2048  # for all containers together
+    starts_at_once: int = 2  # containers that boot side by side: a boot keeps one processor busy
+    keep_alive_s: float = 610.0  # of an idle warm container; OpenWhisk's 10 s until its pause and 10 min in it
+    stem_cells: tuple[prewarm.StemCells, ...] = ()
+    refill_pause_s: float = 1.0  # after a stem cell did not come up; doubles with each failure in a row
+    longest_refill_pause_s: float = 60.0
+
+
+class StartKind(Enum):
+    """How a job got its container, in the words of the activation record."""
+
+    COLD = "cold"
+    PREWARMED = "prewarmed"
+    WARM = "warm"
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A job of the queue, and whose it is."""
+
+    id: ActivationId
+    job: Job
+    is_second_try: bool = False  # its first container was dead before it saw it
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """Start a container; report `came_up` or `start_failed`."""
+
+    container: ContainerId
+    kind: str
+    memory_mb: int
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Carry the work out in this container; report `answered` and `collected`, `broken` or `put_back`."""
+
+    container: ContainerId
+    work: Work
+    start: StartKind
+    boot_ms: int | None = None  # of the container, if it was started for this very work
+
+
+@dataclass(frozen=True, slots=True)
+class Remove:
+    """Remove this container; report `removed`."""
+
+    container: ContainerId
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """There is no container to be had for this work."""
+
+    work: Work
+
+
+Command = Start | Run | Remove | Fail
+
+
+class Scheduler:
+    """The pool's mutable state. Owned by one engine, which calls it under one lock."""
+
+    def __init__(self, settings: PoolSettings, new_id: Callable[[], ContainerId]) -> None:
+        self._settings = settings
+        self._new_id = new_id
+        self._containers: dict[ContainerId, Container] = {}
+        self._promised: dict[ContainerId, Work] = {}  # by the container that starts for it
+        self._queue: deque[Work] = deque()
+        self._refill_failures = 0  # in a row
+        self._refill_from_s: float | None = None  # set while stem cells are paused
+        self._is_closing = False
+
+    # What the outside tells.
+
+    def submit(self, work: Work, now_s: float) -> list[Command]:
+        """A job has arrived."""
+        if self._is_closing:
+            return [Fail(work)]
+        self._queue.append(work)
+        return self._proceed(now_s)
+
+    def came_up(self, id: ContainerId, now_s: float) -> list[Command]:
+        """A container that was started is up."""
+        if self._is_leaving(id):
+            return [Remove(id)]  # it came up after it had been removed: only at the very end of everything
+        boot_ms = round((now_s - self._containers[id].last_used_s) * 1000)
+        self._step(id, Event.UP, now_s)
+        if (work := self._promised.pop(id, None)) is not None:
+            self._step(id, Event.TAKEN, now_s)
+            return [Run(id, work, StartKind.COLD, boot_ms), *self._proceed(now_s)]
+        self._refill_failures = 0
+        return self._proceed(now_s)
+
+    def start_failed(self, id: ContainerId, now_s: float) -> list[Command]:
+        """A container did not come up; nothing of it is left."""
+        if self._is_leaving(id):
+            return []
+        self._step(id, Event.DOOMED, now_s)
+        failed = self._fail_promised([id])
+        if not failed:
+            self._pause_refill(now_s)
+        return [*failed, *self.removed(id, now_s)]
+
+    def answered(self, id: ContainerId, now_s: float) -> list[Command]:
+        """The work of a container has its answer; it may serve again once its log is read."""
+        if not self._is_leaving(id):
+            self._step(id, Event.ANSWERED, now_s)
+        return []
+
+    def collected(self, id: ContainerId, now_s: float) -> list[Command]:
+        """The log of the last activation is read."""
+        if not self._is_leaving(id):
+            self._step(id, Event.COLLECTED, now_s)
+        return self._proceed(now_s)
+
+    def broken(self, id: ContainerId, now_s: float) -> list[Command]:
+        """A container must not be used again, or has ended by itself."""
+        return [*self._doom([id], now_s), *self._proceed(now_s)]
+
+    def put_back(self, id: ContainerId, work: Work, now_s: float) -> list[Command]:
+        """A container turned out to be dead before it saw its work."""
+        if self._is_closing:
+            return [Fail(work), *self._doom([id], now_s)]
+        self._queue.appendleft(replace(work, is_second_try=True))
+        return self.broken(id, now_s)
+
+    def removed(self, id: ContainerId, now_s: float) -> list[Command]:
+        """A container has gone, and its memory is free."""
+        if id not in self._containers:
+            return []
+        self._step(id, Event.REMOVED, now_s)
+        del self._containers[id]
+        return self._proceed(now_s)
+
+    def tick(self, now_s: float) -> list[Command]:
+        """Time has passed: see `wake_s`."""
+        if self._refill_from_s is not None and self._refill_from_s <= now_s:
+            self._refill_from_s = None
+        old = idle.expired(self.containers, now_s=now_s, keep_alive_s=self._settings.keep_alive_s)
+        return [*self._doom(old, now_s), *self._proceed(now_s)]
+
+    def close(self, now_s: float) -> list[Command]:
+        """Start nothing more: give up what waits and remove every container, the busy ones too."""
+        self._is_closing = True
+        given_up = [Fail(work) for work in self._queue]
+        self._queue.clear()
+        return [*given_up, *self._doom(list(self._containers), now_s)]
+
+    # What the outside may ask.
+
+    def wake_s(self) -> float | None:
+        """When `tick` is to be called, on the clock of the `now_s`; None if nothing waits for time to
+        pass."""
+        expiry = idle.next_expiry_s(self.containers, keep_alive_s=self._settings.keep_alive_s)
+        return min((at for at in (expiry, self._refill_from_s) if at is not None), default=None)
+
+    @property
+    def waiting(self) -> int:
+        """Jobs in the queue."""
+        return len(self._queue)
+
+    @property
+    def containers(self) -> tuple[Container, ...]:
+        """Every container that has not gone."""
+        return tuple(self._containers.values())
+
+    def __repr__(self) -> str:
+        states = ", ".join(f"{c.id} {c.state.value}" for c in self.containers)
+        return f"<Scheduler: {self.waiting} waiting; {states or 'no containers'}>"
+
+    # How it goes on.
+
+    def _proceed(self, now_s: float) -> list[Command]:
+        """Serve the queue from its head as far as it goes; when nobody waits, see to the stem cells."""
+        commands: list[Command] = []
+        while self._queue:
+            head = self._queue[0]
+            match self._decide(head.job):
+                case pool.UseWarm(id):
+                    commands.append(self._take(id, head, StartKind.WARM, now_s))
+                case pool.TakePrewarmed(id):
+                    commands.append(self._take(id, head, StartKind.PREWARMED, now_s))
+                case pool.StartCold():
+                    commands.append(self._start(head.job.kind, head.job.memory_mb, head, now_s))
+                case pool.Refuse():
+                    commands.append(Fail(head))
+                case pool.Evict(ids):
+                    return [*commands, *self._doom(ids, now_s)]
+                case pool.Wait():
+                    return commands
+            self._queue.popleft()
+        return [*commands, *self._refill(now_s)]
+
+    def _decide(self, job: Job) -> pool.Decision:
+        return pool.decide(
+            job,
+            self.containers,
+            budget_mb=self._settings.memory_mb,
+            starts_at_once=self._settings.starts_at_once,
+        )
+
+    def _refill(self, now_s: float) -> list[Command]:
+        if self._is_closing or self._refill_from_s is not None:
+            return []
+        cells = prewarm.refill(
+            self._settings.stem_cells,
+            self.containers,
+            budget_mb=self._settings.memory_mb,
+            starts_at_once=self._settings.starts_at_once,
+        )
+        return [self._start(cell.kind, cell.memory_mb, None, now_s) for cell in cells]
+
+    def _pause_refill(self, now_s: float) -> None:
+        """A stem cell did not come up: the next one may not either, so try again later and later."""
+        pause_s = self._settings.refill_pause_s * 2**self._refill_failures
+        self._refill_failures += 1
+        self._refill_from_s = now_s + min(pause_s, self._settings.longest_refill_pause_s)
+
+    def _start(self, kind: str, memory_mb: int, work: Work | None, now_s: float) -> Start:
+        id = self._new_id()
+        key = None
+        if work is not None:
+            key = work.job.key
+            self._promised[id] = work
+        self._containers[id] = Container(id, kind, memory_mb, State.STARTING, key, now_s)
+        return Start(id, kind, memory_mb)
+
+    def _take(self, id: ContainerId, work: Work, start: StartKind, now_s: float) -> Run:
+        self._containers[id] = replace(self._containers[id], key=work.job.key)
+        self._step(id, Event.TAKEN, now_s)
+        return Run(id, work, start)
+
+    def _doom(self, ids: Iterable[ContainerId], now_s: float) -> list[Command]:
+        """Have these removed, unless they are on their way out already."""
+        doomed = [id for id in ids if not self._is_leaving(id)]
+        for id in doomed:
+            self._step(id, Event.DOOMED, now_s)
+        return [*self._fail_promised(doomed), *(Remove(id) for id in doomed)]
+
+    def _fail_promised(self, ids: Iterable[ContainerId]) -> list[Fail]:
+        return [Fail(self._promised.pop(id)) for id in ids if id in self._promised]
+
+    def _is_leaving(self, id: ContainerId) -> bool:
+        container = self._containers.get(id)
+        return container is None or container.state is State.REMOVING
+
+    def _step(self, id: ContainerId, event: Event, now_s: float) -> None:
+        container = self._containers[id]
+        state = lifecycle.after(container.state, event)
+        self._containers[id] = replace(container, state=state, last_used_s=now_s)
