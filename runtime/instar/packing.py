@@ -48,7 +48,9 @@ def pack(
     if out.exists() and not overwrite:
         raise PackError(f"{out} exists already; remove it, choose another name, or ask to overwrite it")
     if isinstance(module, torch.export.ExportedProgram):
-        exported = export.from_program(module, _bounds(bounds))
+        if bounds:
+            raise PackError("a traced program has its bounds already; trace it again to change them")
+        exported = export.from_program(module, dims)
     else:
         inputs = _named(module, example_inputs)
         axes = _with_dynamic_sizes(inputs, dims or {}, bounds or {})

@@ -10,13 +10,14 @@ Whatever cannot be a package is refused with a `PackError` that names the place 
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import operator
 import re
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,14 +63,15 @@ _IS_OURS = re.compile(r"/torch/|/instar/(graph|packing)|<frozen|<eval_with_key>"
 _DROPPED = frozenset(["pin_memory", "layout", "non_blocking"])
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """torch.export warns of its own future; the person who packs a model can do nothing about that."""
+    """torch.export warns of its own future; who packs a model can do nothing about that."""
     torch_logger = logging.getLogger("torch")
     level = torch_logger.level
     torch_logger.setLevel(logging.CRITICAL)
     try:
-        with warnings.catch_warnings():
+        # A failing trace also prints what it had so far; the error says it better.
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             yield
     finally:
