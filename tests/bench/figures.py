@@ -37,9 +37,7 @@ class Settings:
 
     @classmethod
     def of(cls, environ: Mapping[str, str]) -> Settings:
-        return cls(
-            json=environ.get("JSON", "") not in ("", "0"), quick=environ.get("QUICK", "") not in ("", "0")
-        )
+        return cls(json=environ.get("JSON", "") not in ("", "0"), quick=environ.get("QUICK", "") not in ("", "0"))
 
 
 class Report:
@@ -93,9 +91,7 @@ class Report:
     def _set(self, name: str, value: float) -> None:
         self._claim(name)
         if not math.isfinite(value):
-            raise ValueError(
-                f"figure {name!r} is {value}, which is not a number: call `miss` with the reason"
-            )
+            raise ValueError(f"figure {name!r} is {value}, which is not a number: call `miss` with the reason")
         self.figures[name] = value
 
     def _claim(self, name: str) -> None:
