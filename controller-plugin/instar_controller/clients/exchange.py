@@ -17,12 +17,23 @@ from typing import cast
 from instar_controller.errors import ContainerError
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
+Address = tuple[str, int]
 
-def post(address: tuple[str, int], path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+
+def post(address: Address, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
     """Post `body`, JSON, on a connection of its own.
 
     Raises `ContainerError` if the connection was not made, so that certainly nothing was sent.
     """
+    return _exchange(address, _head("POST", address, path, len(body)) + body, timeout_ms, max_reply_bytes)
+
+
+def get(address: Address, path: str, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+    """Ask for `path`, as `post` does."""
+    return _exchange(address, _head("GET", address, path, 0), timeout_ms, max_reply_bytes)
+
+
+def _exchange(address: Address, request: bytes, timeout_ms: int, max_reply_bytes: int) -> Outcome:
     deadline_s = time.monotonic() + timeout_ms / 1000
     try:
         connection = socket.create_connection(address, timeout_ms / 1000)
@@ -30,8 +41,7 @@ def post(address: tuple[str, int], path: str, body: bytes, *, timeout_ms: int, m
         raise ContainerError(f"no connection to the container at {address[0]}:{address[1]}: {error}") from error
     with connection:
         try:
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            _send(connection, _request(address, path, body), deadline_s)
+            _send(connection, request, deadline_s)
             return _receive(connection, deadline_s, max_reply_bytes)
         except TimeoutError:
             return TimedOut(timeout_ms)
@@ -39,16 +49,15 @@ def post(address: tuple[str, int], path: str, body: bytes, *, timeout_ms: int, m
             return Disconnected()
 
 
-def _request(address: tuple[str, int], path: str, body: bytes) -> bytes:
-    head = (
-        f"POST {path} HTTP/1.1\r\n"
+def _head(method: str, address: Address, path: str, length: int) -> bytes:
+    return (
+        f"{method} {path} HTTP/1.1\r\n"
         f"Host: {address[0]}:{address[1]}\r\n"
         "Accept: application/json\r\n"
         "Content-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\n"
+        f"Content-Length: {length}\r\n"
         "Connection: close\r\n\r\n"
-    )
-    return head.encode("ascii") + body
+    ).encode("ascii")
 
 
 def _send(connection: socket.socket, request: bytes, deadline_s: float) -> None:

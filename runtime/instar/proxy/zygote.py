@@ -40,22 +40,23 @@ class Worker:
 class Zygote:
     """Owns the process and the control socket; used by one thread at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, arena_mib: int) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # -P: the directory this was started in is no place to import from.
+            command = [sys.executable, "-P", "-m", "instar.action.zygote"]
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "instar.action.zygote", "--control", str(theirs.fileno())],
+                [*command, "--control", str(theirs.fileno()), "--arena-mib", str(arena_mib)],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
         self.pidfd = os.pidfd_open(self._process.pid)  # readable when it has ended
 
-    def fork(self, *, answer_bytes: int) -> Worker:
+    def fork(self, fork: Fork, *, answer_bytes: int) -> Worker:
         """A new worker, whose frames may hold `answer_bytes`. There must be none; waits until torch is imported."""
         ours, theirs = socket.socketpair()
         with theirs:
-            frame, descriptors = self._ask(Fork(), [theirs.fileno()])
+            frame, descriptors = self._ask(fork, [theirs.fileno()])
         if not isinstance(frame, Forked):
             raise ProtocolError(f"the zygote answered a Fork with {type(frame).__name__}")
         (pidfd,) = descriptors
