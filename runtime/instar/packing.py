@@ -6,6 +6,7 @@ that takes its name at the end, and that is removed if anything fails.
 
 from __future__ import annotations
 
+import inspect
 import os
 import shutil
 import tempfile
@@ -131,15 +132,17 @@ def _replace(folder: Path, out: Path) -> None:
 def _named(
     module: torch.nn.Module, inputs: Mapping[str, torch.Tensor] | Sequence[torch.Tensor] | torch.Tensor
 ) -> dict[str, torch.Tensor]:
-    if isinstance(inputs, Mapping):
-        return dict(inputs)
-    import inspect
-
-    given = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
-    names = [name for name in inspect.signature(module.forward).parameters if name != "self"]
-    if len(given) > len(names):
-        raise PackError(f"forward() takes {len(names)} inputs ({', '.join(names)}), {len(given)} were given")
-    return dict(zip(names, given, strict=False))
+    signature = inspect.signature(module.forward)
+    try:
+        if isinstance(inputs, Mapping):
+            signature.bind(**inputs)
+            return dict(inputs)
+        given = [inputs] if isinstance(inputs, torch.Tensor) else list(inputs)
+        return dict(signature.bind(*given).arguments)
+    except TypeError as error:
+        raise PackError(
+            f"the inputs are not the parameters of forward{signature}: {error}; name each as forward() does"
+        ) from None
 
 
 def _with_dynamic_sizes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import types
 from typing import Any
 
@@ -61,7 +62,9 @@ def test_a_program_gives_what_its_graph_gives(graph: ir.Graph, seed: int) -> Non
 
 
 @given(graphs(), st.lists(st.integers(0, 3), min_size=3, max_size=3))
-def test_the_gated_variant_asks_each_gate_once_in_order_and_gives_the_same(graph: ir.Graph, chunks: list[int]) -> None:
+def test_the_gated_variant_asks_each_gate_once_in_order_and_gives_the_same(
+    graph: ir.Graph, chunks: list[int]
+) -> None:
     stages = program.cut(graph, sorted(chunks)[: len(graph.weights)])
     compiled = program.compile_graph(graph, stages)
     inputs, weights = tensors(len(graph.inputs), 1), tensors(len(graph.weights), 2)
@@ -84,7 +87,7 @@ def test_the_gated_variant_asks_each_gate_once_in_order_and_gives_the_same(graph
 def test_stages_cover_the_graph_and_name_each_weight_once(graph: ir.Graph) -> None:
     stages = program.cut(graph, range(len(graph.weights)))
     assert stages[0].first == 0 and stages[-1].last == len(graph.nodes)
-    assert all(a.last == b.first for a, b in zip(stages, stages[1:], strict=False))
+    assert all(a.last == b.first for a, b in itertools.pairwise(stages))
     named = [w for stage in stages for w in stage.weights]
     assert len(named) == len(set(named))
 

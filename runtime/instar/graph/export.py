@@ -89,6 +89,9 @@ def export(
 
     Raises `PackError`.
     """
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise PackError(f"{name!r} is on the meta device and has no values; load the weights first")
     training = {m for m in module.modules() if m.training}
     module.eval()
     try:
@@ -148,8 +151,6 @@ def _explain(error: Exception) -> str:
         )
     elif "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
         hint = "a branch or a shape depends on a tensor's value: use torch.where or a fixed shape instead"
-    elif isinstance(error, TypeError):
-        hint = "the names of --input must be the parameters of forward()"
     return f"torch.export cannot trace the model{where}: {type(error).__name__}: {first}; {hint}"
 
 
@@ -306,8 +307,6 @@ class _Translation:
         name, tensor = self.sources[source]
         key = _identity(tensor)
         if key not in self.known:
-            if tensor.is_meta:
-                raise PackError(f"tensor {name!r} is on the meta device and has no values; load the weights first")
             self.known[key] = ir.Weight(len(self.tensors))
             self.tensors.append((name, tensor))
         return self.known[key]
@@ -444,8 +443,8 @@ def _place(node: torch.fx.Node) -> str:
 
 
 def _identity(tensor: torch.Tensor) -> tuple[Any, ...]:
-    return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride(),
-            id(tensor) if tensor.is_meta else 0)  # fmt: skip
+    place = tensor.untyped_storage().data_ptr()
+    return (place, tensor.storage_offset(), tensor.dtype, tensor.shape, tensor.stride())
 
 
 def _weight_type(tensor: torch.Tensor) -> ir.TensorType:
