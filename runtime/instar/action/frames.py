@@ -21,7 +21,11 @@ from typing import Any
 
 from instar.errors import ProtocolError
 
-CONTROL_BYTES = 64 * 1024  # more than any frame between proxy and zygote
+CONTROL_BYTES = 128 * 1024  # of a frame between proxy and zygote, below the kernel's default for one packet
+# OpenWhisk's words for a function that cannot be called; why, stands on standard error.
+NOT_BUILT = "The action failed to generate or locate a binary. See logs for details."
+NOT_STARTED = "Cannot start action. Check logs for details."
+
 HEADER = struct.Struct("<BQ")  # kind, length of the payload
 
 
@@ -59,6 +63,7 @@ Control = Fork | Forked | Bury | Buried
 
 
 def encode_control(frame: Control) -> bytes:
+    """Raises `ProtocolError` where the frame is longer than `CONTROL_BYTES`."""
     match frame:
         case Fork(models, store):
             document: dict[str, Any] = {"frame": "fork", "models": models, "store": store}
@@ -68,7 +73,10 @@ def encode_control(frame: Control) -> bytes:
             document = {"frame": "bury"}
         case Buried(status):
             document = {"frame": "buried", "status": status}
-    return json.dumps(document).encode()
+    data = json.dumps(document).encode()
+    if len(data) > CONTROL_BYTES:
+        raise ProtocolError(f"a {type(frame).__name__} frame of {len(data)} bytes; at most {CONTROL_BYTES} fit")
+    return data
 
 
 def decode_control(data: bytes) -> Control:
@@ -104,9 +112,9 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class NotStarted:
-    """The function cannot be called; the reason stands on standard error."""
+    """The function cannot be called."""
 
-    error: str
+    error: str  # NOT_BUILT or NOT_STARTED
 
 
 @dataclass(frozen=True, slots=True)

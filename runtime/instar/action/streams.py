@@ -13,17 +13,24 @@ import ctypes
 import io
 import os
 import sys
+from typing import Any
 
 
-class _Watched(io.FileIO):
-    """A file descriptor that remembers whether its last byte ended a line."""
+class _Watched(io.RawIOBase):
+    """A file descriptor that remembers whether its last byte ended a line. Not closed with the object."""
 
     def __init__(self, descriptor: int) -> None:
-        super().__init__(descriptor, "w", closefd=False)
+        self._descriptor = descriptor
         self.mid_line = False
 
-    def write(self, data: bytes, /) -> int:  # type: ignore[override]  # any buffer; typing has no word for it
-        written = super().write(data)
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        written = os.write(self._descriptor, data)
         if written:
             self.mid_line = memoryview(data).cast("B")[written - 1] != ord("\n")
         return written

@@ -14,35 +14,47 @@ import importlib.util
 import json
 import os
 import runpy
+import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
 from instar.action import archive, requirements
 from instar.action.channel import Channel
 from instar.action.environment import variables
-from instar.action.frames import Answer, Finished, NotStarted, Refused, Run, Start, Started
+from instar.action.frames import (
+    NOT_BUILT,
+    NOT_STARTED,
+    Answer,
+    Finished,
+    NotStarted,
+    Refused,
+    Run,
+    Start,
+    Started,
+)
 from instar.action.streams import Streams
 from instar.errors import ArchiveError, ProcessError, ProtocolError
+from instar.executor import client
 
 FRAME_BYTES = 1 << 40  # the proxy, which is ours, has checked the size of what it sends
-NOT_BUILT = "The action failed to generate or locate a binary. See logs for details."
-NOT_STARTED = "Cannot start action. Check logs for details."
 NOT_AN_OBJECT = "The action did not return a dictionary or array."
 
 Function = Callable[[Any], Any]
 
 
-def serve(connection: socket.socket) -> NoReturn:
-    """Be the worker at the other end of `connection` until it closes."""
+def serve(connection: socket.socket, door: socket.socket, models: Sequence[str]) -> NoReturn:
+    """Be the worker at the other end of `connection` until it closes; `door` hands in sessions for `models`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    executor = client.connect(door)
     streams = Streams()
     streams.install()
     status = 1
     try:
-        _serve(Channel(connection, limit_bytes=FRAME_BYTES), streams)
+        _serve(Channel(connection, limit_bytes=FRAME_BYTES), streams, lambda: _await_models(executor, models))
     except ProcessError:
         status = 0  # the proxy has gone: nobody is left to work for
     except SystemExit as exit:
@@ -57,7 +69,7 @@ def serve(connection: socket.socket) -> NoReturn:
         os._exit(status & 0xFF)
 
 
-def _serve(channel: Channel, streams: Streams) -> None:
+def _serve(channel: Channel, streams: Streams, await_models: Callable[[], None]) -> None:
     me = os.getpid()
     function: Function | None = None
     while True:
@@ -65,7 +77,7 @@ def _serve(channel: Channel, streams: Streams) -> None:
         answer: Answer
         match frame:
             case Start():
-                function, answer = start(frame)
+                function, answer = start(frame, await_models)
             case Run(body) if function is not None:
                 answer = call(function, body)
             case _:
@@ -76,8 +88,8 @@ def _serve(channel: Channel, streams: Streams) -> None:
         channel.send(answer)
 
 
-def start(frame: Start) -> tuple[Function | None, Started | NotStarted]:
-    """Import the user's code and find its function."""
+def start(frame: Start, await_models: Callable[[], None]) -> tuple[Function | None, Started | NotStarted]:
+    """Import the user's code and find its function, while the executor loads the models."""
     os.environ.update(frame.environ)
     os.environ["PWD"] = frame.directory
     os.chdir(frame.directory)
@@ -93,7 +105,9 @@ def start(frame: Start) -> tuple[Function | None, Started | NotStarted]:
         script = archive.activation_script(Path(frame.directory))
         if script is not None:
             runpy.run_path(str(script), run_name="activate_this")
-        return _import(source, frame.main), Started()
+        function = _import(source, frame.main)
+        await_models()
+        return function, Started()
     except Exception:
         _print_traceback()
         print("Command exited abruptly during initialization.", file=sys.stderr)
@@ -128,6 +142,12 @@ def parse(body: bytes) -> tuple[Any, Mapping[str, str]]:
         raise ValueError(f"the body is a {type(document).__name__}, not an object")
     value = document.pop("value", {})
     return value, variables({f"__OW_{name.upper()}": item for name, item in document.items()})
+
+
+def _await_models(executor: client.Connection, models: Sequence[str]) -> None:
+    """A function whose models cannot be loaded cannot run, so `/init` says so. Raises what loading raised."""
+    for name in models:
+        executor.describe(name)
 
 
 def _import(source: Path, main: str) -> Function:

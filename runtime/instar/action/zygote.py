@@ -1,8 +1,8 @@
 """The zygote: imports torch once, then forks what needs it.
 
 The rule: it computes nothing and starts no thread, or its children would hang: a parallel operation leaves
-thread pools behind that a fork does not copy. It runs no user code; it only forks the executor at its start and
-a worker per function, and ends what they leave behind.
+thread pools behind that a fork does not copy. It runs no user code; it forks the executor at its start, again
+if that dies, and a worker for the function, and it ends what they leave behind.
 
 When the proxy's end of the control socket closes, however that came, the zygote ends everything below it.
 """
@@ -12,89 +12,162 @@ from __future__ import annotations
 import argparse
 import gc
 import os
+import select
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NoReturn
 
-from instar.action import processes, worker
-from instar.action.frames import (
-    CONTROL_BYTES,
-    Buried,
-    Bury,
-    Fork,
-    Forked,
-    decode_control,
-    encode_control,
-)
-from instar.errors import ProtocolError
+from instar.action import processes
+from instar.action.frames import CONTROL_BYTES, Buried, Bury, Fork, Forked, decode_control, encode_control
+from instar.errors import ProcessError, ProtocolError
+from instar.executor.protocol import Open, encode_open
+
+EXECUTOR_LIVES = 4  # one that dies this often dies of what it is asked to do
+MIB = 1 << 20
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m instar.action.zygote")
     parser.add_argument("--control", type=int, required=True, help="the socket to the proxy")
-    control = socket.socket(fileno=parser.parse_args().control)
+    parser.add_argument("--arena-mib", type=int, required=True, help="most memory shared with a worker")
+    options = parser.parse_args()
+    control = socket.socket(fileno=options.control)
     processes.adopt_orphans()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the proxy's to answer
 
-    import torch  # late: the process is reaped correctly even if this fails
+    import torch
+
+    from instar.action import worker  # noqa: F401  # what the children need is imported once, here
+    from instar.executor import client, server  # noqa: F401
 
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # a collection in a child would otherwise touch, and so copy, every page of this heap
-    Zygote(control, cpus=len(os.sched_getaffinity(0))).run()
+    Zygote(control, cpus=len(os.sched_getaffinity(0)), arena_bytes=options.arena_mib * MIB).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Executor:
+    pid: int
+    pidfd: int
+    control: socket.socket
+
+    def close(self) -> None:
+        os.close(self.pidfd)
+        self.control.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    pid: int
+    door: socket.socket  # where it is handed its sessions with the executor
+    fork: Fork
 
 
 class Zygote:
-    """Owns the container's children."""
+    """Owns the container's children: one executor, and no or one worker."""
 
-    def __init__(self, control: socket.socket, *, cpus: int) -> None:
+    def __init__(self, control: socket.socket, *, cpus: int, arena_bytes: int) -> None:
         self._control = control
         self._cpus = cpus
-        self._worker: int | None = None
+        self._arena_bytes = arena_bytes
+        self._lives = EXECUTOR_LIVES
+        self._worker: Worker | None = None
+        self._executor = self._fork_executor()
 
     def run(self) -> NoReturn:
         """Answer the proxy until it goes."""
         try:
             while True:
-                data, descriptors, flags, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
-                if not data:
+                poll = select.poll()
+                poll.register(self._control, select.POLLIN)
+                poll.register(self._executor.pidfd, select.POLLIN)
+                ready = {descriptor for descriptor, _ in poll.poll()}
+                if self._executor.pidfd in ready:
+                    self._replace_executor()
+                elif not self._answer():
                     break
-                if flags & (socket.MSG_TRUNC | socket.MSG_CTRUNC):
-                    raise ProtocolError(f"a frame to the zygote is longer than {CONTROL_BYTES} bytes")
-                match decode_control(data):
-                    case Fork():
-                        self._fork_worker(socket.socket(fileno=descriptors[0]))
-                    case Bury():
-                        self._control.send(encode_control(Buried(self._bury())))
-                    case frame:
-                        raise ProtocolError(f"the zygote was sent a {type(frame).__name__}")
         finally:
             processes.end_descendants()
             os._exit(0)
 
-    def _fork_worker(self, channel: socket.socket) -> None:
-        self._worker = self._fork(lambda: worker.serve(channel))
+    def _answer(self) -> bool:
+        data, descriptors, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
+        if not data:
+            return False
+        match decode_control(data):
+            case Fork() as fork:
+                self._fork_worker(fork, socket.socket(fileno=descriptors[0]))
+            case Bury():
+                self._control.send(encode_control(Buried(self._bury())))
+            case frame:
+                raise ProtocolError(f"the zygote was sent a {type(frame).__name__}")
+        return True
+
+    def _fork_worker(self, fork: Fork, channel: socket.socket) -> None:
+        from instar.action import worker
+
+        door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        names = [name for name, _ in fork.models]
+        pid = self._fork(lambda: worker.serve(channel, theirs, names), unwanted=[door, self._executor])
         channel.close()
-        pidfd = os.pidfd_open(self._worker)
-        socket.send_fds(self._control, [encode_control(Forked(self._worker))], [pidfd])
+        theirs.close()
+        self._worker = Worker(pid, door, fork)
+        self._open_session()
+        pidfd = os.pidfd_open(pid)
+        socket.send_fds(self._control, [encode_control(Forked(pid))], [pidfd])
         os.close(pidfd)
 
     def _bury(self) -> int:
-        """The worker's end: its exit code, or minus the signal that ended it before we did."""
+        """The worker's end: its exit code, or minus the signal that it had died of."""
         if self._worker is None:
             return 0
-        pid, status = os.waitpid(self._worker, os.WNOHANG)
-        processes.end_descendants()
+        pid, status = os.waitpid(self._worker.pid, os.WNOHANG)
+        processes.end_descendants(spared=[self._executor.pid])
+        self._worker.door.close()
         self._worker = None
-        return os.waitstatus_to_exitcode(status) if pid else -signal.SIGKILL
+        return os.waitstatus_to_exitcode(status) if pid else 0
 
-    def _fork(self, body: Callable[[], NoReturn]) -> int:
+    def _fork_executor(self) -> Executor:
+        from instar.executor import server
+
+        control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        unwanted = [control, *([self._worker.door] if self._worker else [])]
+        pid = self._fork(lambda: server.serve(theirs, arena_bytes=self._arena_bytes), unwanted=unwanted)
+        theirs.close()
+        return Executor(pid, os.pidfd_open(pid), control)
+
+    def _replace_executor(self) -> None:
+        os.waitpid(self._executor.pid, 0)
+        self._executor.close()
+        self._lives -= 1
+        if self._lives == 0:
+            raise ProcessError(f"the executor died {EXECUTOR_LIVES} times; the container ends")
+        self._executor = self._fork_executor()
+        if self._worker is not None:
+            self._open_session()
+
+    def _open_session(self) -> None:
+        """Hand the worker and the executor the two ends of a session."""
+        assert self._worker is not None  # both callers have looked
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        opening = Open(self._worker.fork.models, self._worker.fork.store)
+        with ours, theirs:
+            try:
+                socket.send_fds(self._executor.control, [encode_open(opening)], [ours.fileno()])
+                socket.send_fds(self._worker.door, [b"\n"], [theirs.fileno()])
+            except OSError:
+                return  # one of them has just died, which the next turn of the loop sees and mends
+
+    def _fork(self, body: Callable[[], NoReturn], *, unwanted: Sequence[socket.socket | Executor]) -> int:
         pid = os.fork()
         if pid:
             return pid
         try:
-            self._control.close()
+            for one in (self._control, *unwanted):
+                one.close()
             import torch
 
             torch.set_num_threads(self._cpus)

@@ -36,9 +36,10 @@ THREADS = 16  # requests that may wait for their turn; one runs at a time
 class Container:
     """Owns the processes and the working directory, which is removed at the end."""
 
-    def __init__(self, zygote: Zygote, work: Path, *, limits: BodyLimits, lifeline: int | None) -> None:
+    def __init__(self, zygote: Zygote, *, work: Path, store: Path, limits: BodyLimits, lifeline: int | None) -> None:
         self._zygote = zygote
         self._work = work
+        self._store = store
         self._limits = limits
         self._lifeline = lifeline
 
@@ -64,7 +65,8 @@ class Container:
         self._end(1)  # gunicorn gave up by itself
 
     def _application(self) -> Flask:
-        return app.create(Function(self._zygote, work=self._work, limits=self._limits), self._limits)
+        function = Function(self._zygote, work=self._work, store=self._store, limits=self._limits)
+        return app.create(function, self._limits)
 
     # gunicorn calls hooks by the number of their parameters
 

@@ -14,14 +14,25 @@ before its answer leaves. The states, after the stock runtime:
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import threading
 from dataclasses import dataclass
 from pathlib import Path
 
-from instar.action import archive
-from instar.action.frames import Finished, NotStarted, Refused, Run, Start, Started
-from instar.errors import ArchiveError, ProcessError, ProtocolError
+from instar.action import archive, packages
+from instar.action.frames import (
+    NOT_BUILT,
+    NOT_STARTED,
+    Finished,
+    Fork,
+    NotStarted,
+    Refused,
+    Run,
+    Start,
+    Started,
+)
+from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.proxy import sentinels
 from instar.proxy.limits import BodyLimits
 from instar.proxy.requests import BadRequest, Init, parse_init
@@ -31,8 +42,6 @@ NO_ACTION = "no action defined yet"
 ONCE = "Cannot initialize the action more than once."
 EXITED = "command exited"
 EXITED_EARLY = "Command exited abruptly during initialization."
-NOT_BUILT = "The action failed to generate or locate a binary. See logs for details."
-NOT_STARTED = "Cannot start action. Check logs for details."
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +67,10 @@ class Gone:
 class Function:
     """Owns the state, the worker and the action's directory. Any thread may call it."""
 
-    def __init__(self, zygote: Zygote, *, work: Path, limits: BodyLimits) -> None:
+    def __init__(self, zygote: Zygote, *, work: Path, store: Path, limits: BodyLimits) -> None:
         self._zygote = zygote
         self._work = work
+        self._store = store
         self._limits = limits
         self._state: Empty | Worker | Gone = Empty()
         self._turn = threading.Lock()  # one request at a time, so that no answer meets the wrong caller
@@ -105,21 +115,25 @@ class Function:
 
     def _become(self, init: Init) -> str | None:
         """Unpack, fork, import. Returns what to tell the caller of a failure; why, stands on standard error."""
-        directory = self._work / "action"
+        directory, scratch = self._work / "action", self._work / "packages"
+        error: str | None = NOT_BUILT
         try:
             archive.unpack(init.code, directory)
             source = archive.main_source(directory)
             archive.activation_script(directory)
-            error = self._start(Start(str(directory), str(source), init.main, init.environ))
-        except (ArchiveError, OSError) as reason:
+            environ = {**os.environ, **init.environ}
+            models = packages.find(directory) + packages.named(environ, directory, scratch)
+            fork = Fork(models, str(self._store))
+            error = self._start(fork, Start(str(directory), str(source), init.main, init.environ))
+        except (InstarError, OSError) as reason:
             sentinels.complain(str(reason))
-            error = NOT_BUILT
         if error is not None:
             shutil.rmtree(directory, ignore_errors=True)
+            shutil.rmtree(scratch, ignore_errors=True)
         return error
 
-    def _start(self, start: Start) -> str | None:
-        worker = self._zygote.fork(answer_bytes=self._limits.run_bytes)
+    def _start(self, fork: Fork, start: Start) -> str | None:
+        worker = self._zygote.fork(fork, answer_bytes=self._limits.run_bytes)
         error = NOT_STARTED
         try:
             worker.channel.send(start)

@@ -17,6 +17,7 @@ from pathlib import Path
 from instar.action import processes
 from instar.proxy.limits import BodyLimits
 from instar.proxy.zygote import Zygote
+from instar.weights.store import default_root
 
 BACKLOG = 128
 MIB = 1 << 20
@@ -30,12 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.lifeline is not None and os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # whoever holds the lifeline may also kill the group
     processes.adopt_orphans()
-    zygote = Zygote()
+    zygote = Zygote(arena_mib=options.arena_mib)
 
     from instar.proxy.container import Container  # late, for torch is being imported meanwhile
 
     limits = BodyLimits(init_bytes=options.max_init_mib * MIB, run_bytes=options.max_run_mib * MIB)
-    Container(zygote, work, limits=limits, lifeline=options.lifeline).serve(listener)
+    store = options.store.absolute()
+    Container(zygote, work=work, store=store, limits=limits, lifeline=options.lifeline).serve(listener)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -47,6 +49,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--work", help="where to make the directory of the action's files (default: a temporary one)")
     parser.add_argument("--max-init-mib", type=int, default=128, help="largest body of /init (default 128)")
     parser.add_argument("--max-run-mib", type=int, default=64, help="largest body of /run and answer (default 64)")
+    parser.add_argument("--arena-mib", type=int, default=512, help="most memory for a model call's tensors (512)")
+    parser.add_argument("--store", default=default_root(dict(os.environ)), type=Path, help="the node's weights files")
     return parser
 
 

@@ -1,0 +1,79 @@
+"""Which model packages an action may call: those in its archive, and the one that `INSTAR_MODEL` names.
+
+The rule: a package is known by the name of its folder, and two packages never share a name. Only `model.json` is
+read here, and not run: the executor checks and loads what this finds.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from instar import package
+from instar.errors import PackageError
+from instar.weights import source
+
+VARIABLE = "INSTAR_MODEL"
+MAX_PACKAGES = 32
+PEEK_BYTES = 4096
+ROOT_NAME = "model"  # of a package at the archive's root, whose folder has no name of its own
+
+Packages = tuple[tuple[str, str], ...]  # (name, directory)
+
+
+def find(directory: Path) -> Packages:
+    """The packages in an action's directory. Raises `PackageError` if two have one name."""
+    found: dict[str, str] = {}
+    for folder, below, files in os.walk(directory):
+        below[:] = [name for name in below if name not in ("virtualenv", "__pycache__")]
+        path = Path(folder)
+        if package.MODEL_FILE in files and _is_package(path):
+            name = path.name if path != directory else ROOT_NAME
+            if name in found:
+                raise PackageError(f"the archive has two model packages named {name!r}; rename the folder of one")
+            found[name] = folder
+    if len(found) > MAX_PACKAGES:
+        raise PackageError(f"the archive has {len(found)} model packages; at most {MAX_PACKAGES} are taken")
+    return tuple(sorted(found.items()))
+
+
+def named(environ: Mapping[str, str], directory: Path, scratch: Path) -> Packages:
+    """The package that `INSTAR_MODEL` names, a path or URL; none if it is not set.
+
+    Of a package elsewhere only `model.json` comes into `scratch`, with a note of where its weights lie: the store
+    fetches those, if the node lacks them. Raises `PackageError` or `SourceError`.
+    """
+    location = environ.get(VARIABLE, "").rstrip("/")
+    if not location:
+        return ()
+    url = urlsplit(location)
+    if url.scheme in ("", "file"):
+        path = directory / url.path
+        return ((path.name, str(path)),)
+    decoded = package.decode(_read(f"{location}/{package.MODEL_FILE}"))
+    if decoded.weights.uri is None:
+        weights = dataclasses.replace(decoded.weights, uri=f"{location}/{package.WEIGHTS_FILE}")
+        decoded = dataclasses.replace(decoded, weights=weights)
+    name = url.path.rpartition("/")[2] or ROOT_NAME
+    folder = scratch / name
+    folder.mkdir(parents=True)
+    (folder / package.MODEL_FILE).write_bytes(package.encode(decoded))
+    return ((name, str(folder)),)
+
+
+def _is_package(folder: Path) -> bool:
+    """Whether the `model.json` says that it is ours; libraries ship files of that name, too."""
+    with (folder / package.MODEL_FILE).open("rb") as file:
+        return package.FORMAT.encode() in file.read(PEEK_BYTES)
+
+
+def _read(location: str) -> bytes:
+    data = bytearray()
+    for piece in source.read(location):
+        data += piece
+        if len(data) > package.MAX_JSON_BYTES:
+            raise PackageError(f"{location} has more than {package.MAX_JSON_BYTES} bytes")
+    return bytes(data)
