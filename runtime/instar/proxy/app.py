@@ -1,4 +1,4 @@
-"""The two routes of the OpenWhisk runtime protocol.
+"""The two routes of the OpenWhisk runtime protocol, and `/ready`, which only Instar asks for.
 
 The rule: an answer is JSON with an exact `Content-Length`; a reply without one looks like a crash to OpenWhisk.
 What a request means is `instar.proxy.function`'s to say.
@@ -18,6 +18,10 @@ PIECE_BYTES = 1 << 18
 
 def create(function: Function, limits: BodyLimits) -> Flask:
     app = Flask("instar.proxy")
+
+    @app.get("/ready")
+    def ready() -> Response:
+        return _response(function.ready())
 
     @app.post("/init")
     def init() -> Response:

@@ -75,6 +75,13 @@ class Function:
         self._state: Empty | Worker | Gone = Empty()
         self._turn = threading.Lock()  # one request at a time, so that no answer meets the wrong caller
 
+    def ready(self) -> Reply:
+        """Answers when `/init` would not have to wait for the boot any more."""
+        with self._turn:
+            if isinstance(self._state, Empty):
+                self._zygote.wait_until_up()
+        return Reply(200, b'{"ok":true}\n')
+
     def init(self, body: bytes) -> Reply:
         with self._turn:
             if not isinstance(self._state, Empty):

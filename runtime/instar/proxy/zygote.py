@@ -52,6 +52,10 @@ class Zygote:
             )
         self.pidfd = os.pidfd_open(self._process.pid)  # readable when it has ended
 
+    def wait_until_up(self) -> None:
+        """Return when torch is imported. There must be no worker."""
+        self._ask(Bury(), [])  # with nobody to bury it is merely answered
+
     def fork(self, fork: Fork, *, answer_bytes: int) -> Worker:
         """A new worker, whose frames may hold `answer_bytes`. There must be none; waits until torch is imported."""
         ours, theirs = socket.socketpair()
