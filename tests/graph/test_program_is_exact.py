@@ -1,4 +1,4 @@
-"""Invariant: a compiled program gives, bit for bit, what its graph gives node by node, and writes to nothing it was given."""
+"""Invariant: a program gives, bit for bit, what its graph gives node by node, and writes to nothing it was given."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def tensors(count: int, seed: int) -> list[torch.Tensor]:
 
 def run(compiled: program.Program, inputs: list[torch.Tensor], weights: list[torch.Tensor], **names: Any) -> Any:
     found = namespace(compiled) | {f"t{i}": w for i, w in enumerate(weights)} | names
-    return types.FunctionType(compiled.gated if names else compiled.free, found)(*inputs)
+    return types.FunctionType(compiled.gated() if names else compiled.free, found)(*inputs)
 
 
 @given(graphs(), st.integers(0, 1000))

@@ -130,7 +130,7 @@ def _to_plain(p: Prepared) -> tuple[Any, ...]:
         tuple((port.name, port.type.dtype, port.type.shape) for port in s.outputs),
         s.result,
         tuple((name, b.min, b.max) for name, b in s.dims),
-        (code.free, code.gated, tuple((g.first, g.last, g.weights) for g in code.stages)),
+        (code.free, code.gated_marshalled, tuple((g.first, g.last, g.weights) for g in code.stages)),
         (code.operators, code.dtypes, code.memory_formats),
         p.views,
         (w.size, w.chunk_bytes, w.chunks, w.uri),

@@ -14,6 +14,7 @@ The function is cut into stages, runs of operators whose weights end in the same
 
 from __future__ import annotations
 
+import marshal
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -47,14 +48,21 @@ class Program:
 
     `operators` maps a global name to an operator (`aten.relu_.default`), `dtypes` and `memory_formats` to those
     of torch; the weights are `t0, t1, …`, the device is `device`, and the gated variant also wants `gate`.
+    The gated variant is kept marshalled, since most loads never ask for it.
     """
 
     free: CodeType
-    gated: CodeType
+    gated_marshalled: bytes
     stages: tuple[Stage, ...]
     operators: tuple[tuple[str, str], ...]
     dtypes: tuple[tuple[str, str], ...]
     memory_formats: tuple[tuple[str, str], ...]
+
+    def gated(self) -> CodeType:
+        """The code of the gated variant."""
+        code = marshal.loads(self.gated_marshalled)
+        assert isinstance(code, CodeType)
+        return code
 
 
 def compile_graph(graph: ir.Graph, stages: Sequence[Stage] | None = None) -> Program:
@@ -65,7 +73,7 @@ def compile_graph(graph: ir.Graph, stages: Sequence[Stage] | None = None) -> Pro
     free, gated = writer.source(frozenset()), writer.source(frozenset(range(len(stages))))
     return Program(
         free=_code(free),
-        gated=_code(gated),
+        gated_marshalled=marshal.dumps(_code(gated)),
         stages=tuple(stages),
         operators=tuple(sorted(writer.operators.items())),
         dtypes=tuple(sorted(writer.dtypes.items())),

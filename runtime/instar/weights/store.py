@@ -113,10 +113,10 @@ def read_model_json(package_dir: Path, limit: int) -> bytes:
     """The bytes of `model.json` in a package's folder. Raises `PackageError` if there is none that can be read."""
     path = package_dir / "model.json"
     try:
-        with path.open("rb") as file:
-            data = file.read(limit + 1)
+        with path.open("rb", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
+            if size > limit:
+                raise PackageError(f"{path} has {size} bytes; at most {limit} are read")
+            return file.read(limit + 1 if size == 0 else size) or b""
     except OSError as error:
         raise PackageError(f"{path} cannot be read ({error.strerror}); is {package_dir} a model package?") from error
-    if len(data) > limit:
-        raise PackageError(f"{path} has more than {limit} bytes; a model package's is smaller")
-    return data
