@@ -60,13 +60,22 @@ class Invoker:
     after."""
 
     def __init__(
-        self, containers: Containers, store: Store, clock: Clock, *, pool: PoolSettings, settings: EngineSettings
+        self,
+        containers: Containers,
+        store: Store,
+        clock: Clock,
+        *,
+        pool: PoolSettings,
+        settings: EngineSettings,
+        on_up: Callable[[Start], None] = lambda _: None,
     ) -> None:
+        """`on_up` is told of every container that has come up, by the thread that started it."""
         numbers = itertools.count(1)
         self._containers = containers
         self._store = store
         self._clock = clock
         self._settings = settings
+        self._on_up = on_up
         self._errand = Errand(containers, clock, max_result_bytes=settings.max_result_bytes)
         self._debts = Debts()
         self._lock = threading.Lock()  # for what follows
@@ -91,7 +100,12 @@ class Invoker:
             if self._is_closing or self._scheduler.waiting >= self._settings.queue_length:
                 raise OverloadedError()
             future = self._debts.owe(invocation)
-        self._tell(lambda scheduler, now_s: scheduler.submit(Work(invocation.activation_id, job), now_s))
+        work = Work(invocation.activation_id, job)
+        try:
+            self._tell(lambda scheduler, now_s: scheduler.submit(work, now_s))
+        except Exception:  # a mistake of ours: what is owed is owed
+            logger.exception("activation %s cannot be scheduled", work.id)
+            self._fail(work)
         return future
 
     def invokers(self) -> Mapping[str, str]:
@@ -174,6 +188,7 @@ class Invoker:
             self._tell(lambda scheduler, now_s: scheduler.start_failed(id, now_s))
         else:
             self._tell(lambda scheduler, now_s: scheduler.came_up(id, now_s))
+            self._on_up(start)
 
     def _run(self, run: Run) -> None:
         id = run.container
@@ -198,11 +213,12 @@ class Invoker:
             else:
                 logger.warning("container %s: the log of activation %s has no end", id, run.work.id)
                 self._break(id)
-            self._keep(result, read)
+            self._keep(invocation, result, read)
         else:
             self._break(id)  # ends the function if it still runs, and its streams with it
             self._debts.pay(result)
-            self._keep(result, log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG)
+            read = log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG
+            self._keep(invocation, result, read)
 
     def _run_elsewhere(self, run: Run) -> None:
         logger.info("container %s was dead before it saw activation %s", run.container, run.work.id)
@@ -218,15 +234,16 @@ class Invoker:
         if invocation is not None:
             activation = self._errand.give_up(invocation)
             self._debts.pay(activation)
-            self._keep(activation, NO_LOG)
+            self._keep(invocation, activation, NO_LOG)
 
     def _break(self, id: ContainerId) -> None:
         self._tell(lambda scheduler, now_s: scheduler.broken(id, now_s))
 
-    def _keep(self, activation: Activation, log: Log) -> None:
-        """Put the record, with its log, into the store."""
-        limit_mb = activation.limits["logs"]
-        assert isinstance(limit_mb, int)
+    def _keep(self, invocation: Invocation, activation: Activation, log: Log) -> None:
+        """Put the record, with its log, into the store, if the namespace wants any."""
+        if not invocation.keeps_record:
+            return
+        limit_mb = invocation.action.limits.logs_mb
         now_ns = self._clock.now_ms() * 1_000_000
         lines = logs.lines(log, activation.response, limit_mb=limit_mb, now_ns=now_ns)
         try:

@@ -57,6 +57,7 @@ class Start:
     container: ContainerId
     kind: str
     memory_mb: int
+    is_stem_cell: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +253,7 @@ class Scheduler:
             key = work.job.key
             self._promised[id] = work
         self._containers[id] = Container(id, kind, memory_mb, State.STARTING, key, now_s)
-        return Start(id, kind, memory_mb)
+        return Start(id, kind, memory_mb, is_stem_cell=work is None)
 
     def _take(self, id: ContainerId, work: Work, start: StartKind, now_s: float) -> Run:
         self._containers[id] = replace(self._containers[id], key=work.job.key)

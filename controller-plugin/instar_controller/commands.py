@@ -1,0 +1,85 @@
+"""`instar serve`: an OpenWhisk-compatible server on this machine, with nothing installed beside Python.
+
+It prints the two lines that point the stock `wsk` at it, and runs until Ctrl-C, which ends everything that
+it started. Actions and activation records survive a restart, and a crash. An activation that was running
+when the server was killed is lost: its caller sees the connection break, and there is no record of it.
+
+Here, and nowhere else, the parts are put together.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import sys
+from pathlib import Path
+
+from instar_controller import serving, settings
+from instar_controller.engines.scheduler import PoolSettings
+from instar_controller.errors import ControllerError
+from instar_controller.serving import Listening, Notice, Prewarmed
+
+HELP = "serve the OpenWhisk API on this machine"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    usual = settings.HttpSettings()
+    pool = PoolSettings()
+    memory = f"memory of all containers together, counted but not enforced (default {pool.memory_mb})"
+    prewarm = "containers that wait for an action; may be repeated; or 'none' (default: one of each kind)"
+    keep_alive = f"seconds after which an idle container goes (default {pool.keep_alive_s:g})"
+    add = parser.add_argument
+    add("--host", default=usual.host, help=f"loopback address to listen on (default {usual.host})")
+    add("--port", type=int, default=usual.port, help=f"TCP port, 0 for any free one (default {usual.port})")
+    add("--state", type=Path, metavar="DIR", help="where actions, records and the key are kept (default: yours)")
+    add("--memory", type=int, default=pool.memory_mb, metavar="MB", help=memory)
+    add("--prewarm", action="append", default=[], metavar="KIND:MB:COUNT", help=prewarm)
+    add("--keep-alive", type=float, default=pool.keep_alive_s, metavar="S", help=keep_alive)
+    add("--json", action="store_true", help="print events as JSON, one a line")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until a signal. The exit status is 0, or 1 with one line that says why it cannot serve."""
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    try:
+        chosen = settings.make(
+            arguments.state or settings.default_state(os.environ),
+            host=arguments.host,
+            port=arguments.port,
+            memory_mb=arguments.memory,
+            keep_alive_s=arguments.keep_alive,
+            stem_cells=settings.parse_stem_cells(arguments.prewarm, memory_mb=arguments.memory),
+        )
+        serving.serve(chosen, os.environ, _print_json if arguments.json else _print_text)
+    except ControllerError as error:
+        print(f"instar serve: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _print_text(notice: Notice) -> None:
+    match notice:
+        case Listening(url, identity, chosen):
+            print(f"Serving OpenWhisk on {url}, state in {chosen.state}. Ctrl-C ends it. For wsk:")
+            print(f"  wsk property set --apihost {url}")
+            print(f"  wsk property set --auth {identity.api_key}", flush=True)
+        case Prewarmed():
+            pass
+
+
+def _print_json(notice: Notice) -> None:
+    match notice:
+        case Listening(url, identity, chosen):
+            event = {
+                "event": "listening",
+                "apihost": url,
+                "auth": identity.api_key,
+                "namespace": identity.namespace,
+                "state": str(chosen.state),
+            }
+        case Prewarmed(kind, memory_mb):
+            event = {"event": "prewarmed", "kind": kind, "memory": str(memory_mb)}
+    print(json.dumps(event), flush=True)

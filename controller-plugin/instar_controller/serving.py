@@ -1,0 +1,185 @@
+"""Everything that `instar serve` is, put together and taken apart again.
+
+One rule: what was started is stopped, in reverse, whatever made it stop: first the engine, while answers
+can still leave, then the server, then the store. What only a dying process can do (release the port and the
+store's lock, let go of the containers' lifelines) the kernel does for us after `kill -9`; the next start
+clears away the directories.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+import waitress  # type: ignore[import-untyped]
+
+from instar_controller.api import identities
+from instar_controller.api.app import create_app
+from instar_controller.api.services import Services
+from instar_controller.clients.clock import SystemClock
+from instar_controller.clients.disk import DiskStore
+from instar_controller.clients.process import ProcessContainers
+from instar_controller.engines.invoker import Invoker
+from instar_controller.engines.scheduler import Start
+from instar_controller.errors import SettingsError, StoreError
+from instar_controller.ports import Clock, Store
+from instar_controller.settings import HttpSettings, ServeSettings
+from instar_controller.whisk.identity import Identity
+
+STORE_FILE = "store.sqlite"
+KEY_FILE = "key"
+CONTAINERS_FOLDER = "containers"
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Requests are taken from here on."""
+
+    url: str
+    identity: Identity
+    settings: ServeSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Prewarmed:
+    """A stem cell is up."""
+
+    kind: str
+    memory_mb: int
+
+
+Notice = Listening | Prewarmed
+
+
+def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Callable[[Notice], None]) -> None:
+    """Serve until SIGINT or SIGTERM. To be called from the main thread; containers start with `environment`.
+
+    Raises `SettingsError` if the port cannot be had, `StoreError` if the state directory cannot.
+    """
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(_listen(settings.http))
+        url = f"http://{_host_and_port(listener)}"
+        clock = SystemClock()
+        store = DiskStore(_private_folder(settings.state) / STORE_FILE)
+        stack.callback(store.close)
+        identity = _identity(store, clock, settings)
+        invoker = Invoker(
+            ProcessContainers(
+                _empty_folder(settings.state / CONTAINERS_FOLDER), _container_environment(environment, url)
+            ),
+            store,
+            clock,
+            pool=settings.pool,
+            settings=settings.engine,
+            on_up=lambda start: _announce_stem_cell(start, announce),
+        )
+        stopping = _Stopping(invoker, settings.drain_s)
+        stack.callback(stopping.finish)
+        app = create_app(Services(store=store, invocations=invoker, clock=clock, limits=settings.limits))
+        server = _server(app, listener, settings.http)
+        stack.callback(server.close)
+        stopping.on_signals()
+        invoker.start()
+        announce(Listening(url, identity, settings))
+        server.run()
+
+
+class _Stopping:
+    """The end, once a signal has asked for it: the engine closes beside the server, which still has answers
+    to give."""
+
+    def __init__(self, invoker: Invoker, drain_s: float) -> None:
+        self._closing = threading.Thread(target=lambda: invoker.close(drain_s=drain_s), name="instar-closing")
+
+    def on_signals(self) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._begin)
+
+    def finish(self) -> None:
+        """Return when the engine is closed."""
+        if self._closing.ident is None:
+            self._closing.start()
+        self._closing.join()
+
+    def _begin(self, _number: int, _frame: FrameType | None) -> NoReturn:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # an impatient second one must not leave half of it standing
+        self._closing.start()
+        raise SystemExit  # ends the server's loop; it then waits for the answers that are on their way
+
+
+def _listen(http: HttpSettings) -> socket.socket:
+    family = socket.AF_INET6 if ":" in http.host else socket.AF_INET
+    try:
+        return socket.create_server((http.host, http.port), family=family, backlog=1024)
+    except OSError as error:
+        raise SettingsError(
+            f"cannot listen on port {http.port} of {http.host}: {error.strerror}; choose another with --port"
+        ) from error
+
+
+def _host_and_port(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _server(app: object, listener: socket.socket, http: HttpSettings) -> waitress.server.MultiSocketServer:
+    logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of requests is no news here
+    return waitress.create_server(
+        app,
+        sockets=[listener],
+        threads=http.threads,
+        connection_limit=http.connections,
+        backlog=1024,
+        asyncore_use_poll=True,
+        recv_bytes=1 << 18,
+        inbuf_overflow=http.buffered_body_bytes,
+        max_request_body_size=http.max_body_bytes,
+        ident="instar",
+    )
+
+
+def _identity(store: Store, clock: Clock, settings: ServeSettings) -> Identity:
+    """Whose server this is; made on the first start. The key also lies in a file that only its owner can
+    read."""
+    found = identities.of_namespace(store, settings.namespace)
+    identity = found or identities.create(store, clock, settings.namespace)
+    descriptor = os.open(settings.state / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(identity.api_key + "\n")
+    return identity
+
+
+def _container_environment(environment: Mapping[str, str], url: str) -> dict[str, str]:
+    """What a stock invoker gives a container, on top of what this process has."""
+    return {**environment, "__OW_API_HOST": url, "__OW_ALLOW_CONCURRENT": "false"}
+
+
+def _announce_stem_cell(start: Start, announce: Callable[[Notice], None]) -> None:
+    if start.is_stem_cell:
+        announce(Prewarmed(start.kind, start.memory_mb))
+
+
+def _private_folder(path: Path) -> Path:
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"cannot make the state directory {path}: {error.strerror}; choose another with --state"
+        ) from error
+    return path
+
+
+def _empty_folder(path: Path) -> Path:
+    shutil.rmtree(path, ignore_errors=True)  # what a killed server's containers left behind
+    return path

@@ -1,0 +1,127 @@
+"""What `instar serve` can be told, with unit, reason and default; and how the command line says it.
+
+One rule: everything is checked here, once, before anything is opened or started. The environment is an
+argument: only the command reads the process's own.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from instar_controller.engines.invoker import EngineSettings
+from instar_controller.engines.scheduler import PoolSettings
+from instar_controller.errors import SettingsError
+from instar_controller.policies.prewarm import StemCells
+from instar_controller.whisk.limits import Bounds, Limits
+from instar_controller.whisk.manifest import DEFAULT, Manifest
+
+NO_STEM_CELLS = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpSettings:
+    """The server that speaks the REST API."""
+
+    host: str = "127.0.0.1"  # a loopback address: there is no TLS, and whoever has the key runs code here
+    port: int = 3233  # where OpenWhisk's own standalone server listens; 0: any free one
+    threads: int = 160  # a blocking invocation holds one; more than `concurrent_invocations` may hold
+    connections: int = 1000
+    buffered_body_bytes: int = 4 << 20  # of a request; what is more waits in a temporary file
+    max_body_bytes: int = 128 << 20  # cut off unread; OpenWhisk's own refusal comes at 50 MiB, after reading
+
+
+@dataclass(frozen=True, slots=True)
+class ServeSettings:
+    """All of it."""
+
+    state: Path  # a directory: the store, the key, and what the containers work in
+    http: HttpSettings = field(default_factory=HttpSettings)
+    pool: PoolSettings = field(default_factory=PoolSettings)
+    engine: EngineSettings = field(default_factory=EngineSettings)
+    limits: Limits = field(default_factory=Limits)
+    namespace: str = "guest"
+    drain_s: float = 2.0  # what running activations get to finish after Ctrl-C
+
+
+def default_state(environment: Mapping[str, str]) -> Path:
+    """Where state lives on this platform."""
+    base = environment.get("XDG_STATE_HOME") or str(Path(environment.get("HOME", "/tmp")) / ".local" / "state")
+    return Path(base) / "instar"
+
+
+def make(
+    state: Path, *, host: str, port: int, memory_mb: int, keep_alive_s: float, stem_cells: Sequence[StemCells]
+) -> ServeSettings:
+    """Settings from what the command line says. Raises `SettingsError`."""
+    limits = limits_of(memory_mb)
+    if not 0 <= port <= 65535:
+        raise SettingsError(f"--port {port} is no TCP port; choose one from 1 to 65535, or 0 for any free one")
+    if not keep_alive_s >= 0:
+        raise SettingsError(f"--keep-alive {keep_alive_s:g} is no number of seconds from 0 on")
+    for cells in stem_cells:
+        if cells.memory_mb > memory_mb:
+            raise SettingsError(
+                f"--prewarm {cells.kind}:{cells.memory_mb}: more than the {memory_mb} MB of all containers together"
+            )
+    return ServeSettings(
+        state=state,
+        http=HttpSettings(host=_loopback(host), port=port),
+        pool=PoolSettings(memory_mb=memory_mb, keep_alive_s=keep_alive_s, stem_cells=tuple(stem_cells)),
+        limits=limits,
+    )
+
+
+def limits_of(memory_mb: int) -> Limits:
+    """The platform's limits where one person has one machine: an action may use all of the pool's memory, and
+    the rates that keep tenants from each other are out of the way.
+    """
+    usual = Limits().memory_mb
+    if memory_mb < usual.least:
+        raise SettingsError(f"--memory {memory_mb}: an action needs {usual.least} MB at least")
+    return replace(
+        Limits(),
+        memory_mb=Bounds(usual.least, min(usual.default, memory_mb), memory_mb),
+        invocations_per_minute=100_000,
+        concurrent_invocations=128,
+    )
+
+
+def parse_stem_cells(texts: Sequence[str], *, memory_mb: int, manifest: Manifest = DEFAULT) -> list[StemCells]:
+    """`kind:memory:count` each, or `none` alone; no text at all: one of each kind with an action's usual
+    memory.
+
+    Raises `SettingsError`.
+    """
+    if not texts:
+        usual = min(Limits().memory_mb.default, memory_mb)
+        return [StemCells(kind.kind, usual, 1) for kind in manifest.kinds]
+    if list(texts) == [NO_STEM_CELLS]:
+        return []
+    return [_parse_stem_cells(text, manifest) for text in texts]
+
+
+def _parse_stem_cells(text: str, manifest: Manifest) -> StemCells:
+    kind, *numbers = text.rsplit(":", 2)
+    if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
+        raise SettingsError(f"--prewarm {text}: write KIND:MEMORY:COUNT, such as pytorch:2:256:1")
+    found = manifest.resolve(kind)
+    if found is None:
+        known = ", ".join(known.kind for known in manifest.kinds)
+        raise SettingsError(f"--prewarm {text}: there is no kind '{kind}'; there are {known}")
+    return StemCells(found.kind, int(numbers[0]), int(numbers[1]))
+
+
+def _loopback(host: str) -> str:
+    address = "127.0.0.1" if host == "localhost" else host
+    try:
+        if ipaddress.ip_address(address).is_loopback:
+            return address
+    except ValueError:
+        pass
+    raise SettingsError(
+        f"--host {host} is no loopback address: whoever reaches this server can try keys, and runs code with one; "
+        "listen on 127.0.0.1 and let a proxy with TLS stand before it"
+    )
