@@ -1,22 +1,49 @@
-# Every target sets up what it needs; `make demo` and `make test` work from a clean clone.
+# Every target sets up what it needs; `make demo` and `make test` work from a clean clone with Python 3.11 or newer.
+# JSON=1 prints one JSON object instead of a table, QUICK=1 ends within a minute (demo and benchmarks).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RUN := $(BIN)/python -m
 
-.PHONY: all test test-slow lint demo bench-load bench-runtime clean setup
+.PHONY: all setup lint test test-slow demo bench-load bench-runtime clean
 all: test
 
 setup: $(READY)
 
-# One constraints file, so that a clean clone gets the versions that the figures were measured with.
+# One constraints file, so that a clean clone gets the versions that the figures were measured with. pip's words go to
+# standard error, since standard output may have to be one JSON object.
 $(READY): setup.py deploy/constraints.txt
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --upgrade pip setuptools wheel
-	$(BIN)/pip install --quiet torch==2.13.0 -c deploy/constraints.txt
-	$(BIN)/pip install --quiet -e '.[runtime,pack,controller,actions,test]' -c deploy/constraints.txt
-	$(BIN)/pip install --quiet --no-deps pytorchcv==0.0.67
-	touch $@
+	@echo "setting up $(VENV) (some minutes, once)" >&2
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --upgrade pip setuptools wheel >&2
+	@$(BIN)/pip install --quiet torch==2.13.0 -c deploy/constraints.txt >&2
+	@$(BIN)/pip install --quiet -e '.[runtime,pack,controller,actions,demo,test]' -c deploy/constraints.txt >&2
+# Packages whose own requirements would pull a second torch, or that need nothing of what they ask for.
+	@$(BIN)/pip install --quiet --no-deps -r deploy/no-deps.txt >&2
+	@touch $@
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(RUN) pytest
+
+# All 60 and more models, bit by bit, at two batch sizes: about half an hour.
+test-slow: $(READY)
+	$(RUN) pytest -m slow
+
+demo: $(READY)
+	@$(RUN) actions.demo
+
+bench-load: $(READY)
+	@$(RUN) tests.bench.bench_load
+
+bench-runtime: $(READY)
+	@$(RUN) tests.bench.bench_runtime
 
 clean:
-	rm -rf $(VENV) node_modules build *.egg-info .demo
+	rm -rf $(VENV) build *.egg-info tests/controller/npm/node_modules

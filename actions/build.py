@@ -21,7 +21,8 @@ import torch
 from tqdm import tqdm
 
 import instar
-from instar.package import MODEL_FILE, WEIGHTS_FILE
+from instar.package import MODEL_FILE
+from instar.weights.manifest import WEIGHTS_FILE
 
 HERE = Path(__file__).parent
 CODE_LIMIT_BYTES = 48 * 2**20  # of an action, as base64

@@ -21,11 +21,11 @@ from instar.errors import DigestError, PackageError
 from instar.graph import codec, ir, spec
 from instar.graph.signature import RESULTS, Bounds, Port, Signature
 from instar.weights import layout
+from instar.weights.manifest import Weights
 
 FORMAT = "instar-model"
 VERSION = 1
 MODEL_FILE = "model.json"
-WEIGHTS_FILE = "model.safetensors"
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_DIM = 2**31
 
@@ -47,22 +47,6 @@ class Tensor:
     offset: int
     nbytes: int
     digest: str
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The weights file: its size, SHA-256 of each chunk, and where it lies if not beside `model.json`."""
-
-    size: int
-    chunk_bytes: int
-    chunks: tuple[str, ...]
-    uri: str | None = None
-
-    @property
-    def digest(self) -> str:
-        """The file's address in a store: SHA-256 over size, chunk size and the chunks' digests."""
-        text = f"{self.size}:{self.chunk_bytes}:{','.join(self.chunks)}"
-        return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import torch
 
-import instar
 from instar.errors import PackError
 from instar.graph import export
 from instar.graph.signature import Bounds
-from instar.package import MODEL_FILE, WEIGHTS_FILE, Package, Tensor, Weights, encode
+from instar.package import MODEL_FILE, Package, Tensor, encode
+from instar.version import VERSION
 from instar.weights import layout, writer
+from instar.weights.manifest import WEIGHTS_FILE, Weights
 
 Progress = Callable[[str, int, int], object]  # what is being done, bytes done, bytes in all
 
@@ -110,7 +111,7 @@ def _write(exported: export.Exported, folder: Path, weights_uri: str | None, pro
             )
         ),
         weights=Weights(written.size, layout.CHUNK_BYTES, written.chunks, weights_uri),
-        producer=f"instar {instar.__version__}, torch {torch.__version__}",
+        producer=f"instar {VERSION}, torch {torch.__version__}",
     )
     with (folder / MODEL_FILE).open("xb") as file:
         file.write(encode(package))

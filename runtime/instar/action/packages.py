@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from instar import package
 from instar.errors import PackageError
-from instar.weights import source
+from instar.weights import manifest, source
 
 VARIABLE = "INSTAR_MODEL"
 MAX_PACKAGES = 32
@@ -55,7 +55,7 @@ def named(environ: Mapping[str, str], directory: Path, scratch: Path) -> Package
         return ((path.name, str(path)),)
     decoded = package.decode(_read(f"{location}/{package.MODEL_FILE}"))
     if decoded.weights.uri is None:
-        weights = dataclasses.replace(decoded.weights, uri=f"{location}/{package.WEIGHTS_FILE}")
+        weights = dataclasses.replace(decoded.weights, uri=f"{location}/{manifest.WEIGHTS_FILE}")
         decoded = dataclasses.replace(decoded, weights=weights)
     name = url.path.rpartition("/")[2] or ROOT_NAME
     folder = scratch / name

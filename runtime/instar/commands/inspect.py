@@ -10,7 +10,8 @@ from typing import Any
 
 from instar.errors import PackageError
 from instar.graph import codec
-from instar.package import MAX_JSON_BYTES, MODEL_FILE, WEIGHTS_FILE, Package, decode
+from instar.package import MAX_JSON_BYTES, MODEL_FILE, Package, decode
+from instar.weights.manifest import WEIGHTS_FILE
 from instar.weights.store import read_model_json
 
 HELP = "show what a model package holds"

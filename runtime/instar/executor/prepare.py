@@ -26,6 +26,7 @@ from instar.graph import program
 from instar.graph.ir import TensorType
 from instar.graph.signature import Bounds, Port, Signature
 from instar.weights import layout
+from instar.weights.manifest import Weights
 
 logger = logging.getLogger(__name__)
 
@@ -43,7 +44,7 @@ class Prepared:
     signature: Signature
     program: program.Program
     views: tuple[tuple[str, tuple[int, ...], tuple[int, ...], int], ...]
-    weights: package.Weights
+    weights: Weights
     digest: str
     structure_digest: str
 
@@ -150,7 +151,7 @@ def _from_plain(plain: tuple[Any, ...]) -> Prepared:
         ),
         program=program.Program(free, gated, tuple(program.Stage(*s) for s in stages), *names),
         views=views,
-        weights=package.Weights(*weights),
+        weights=Weights(*weights),
         digest=digest,
         structure_digest=structure,
     )

@@ -10,14 +10,9 @@ Whatever cannot be a package is refused with a `PackError` that names the place 
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import operator
 import re
-import traceback
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +20,7 @@ import torch
 from torch.export.graph_signature import InputKind, OutputKind
 
 from instar.errors import PackError
-from instar.graph import functional, ir, operators, spec
+from instar.graph import functional, ir, operators, spec, tracing
 from instar.graph.signature import Bounds, Port, Signature
 
 
@@ -57,25 +52,8 @@ _PYTHON: dict[Callable[..., Any], str] = {
 
 # Checks of the tracer on values that the signature, or the operators themselves, check again.
 _ASSERTIONS = re.compile(r"aten\.(_assert\w*|sym_constrain_range\w*)\.")
-# Frames that are not the author's code.
-_IS_OURS = re.compile(r"/torch/|/instar/(graph|packing)|<frozen|<eval_with_key>")
 # Arguments that only say where and how memory is had.
 _DROPPED = frozenset(["pin_memory", "layout", "non_blocking"])
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export warns of its own future; who packs a model can do nothing about that."""
-    torch_logger = logging.getLogger("torch")
-    level = torch_logger.level
-    torch_logger.setLevel(logging.CRITICAL)
-    try:
-        # A failing trace also prints what it had so far; the error says it better.
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch_logger.setLevel(level)
 
 
 def export(
@@ -89,13 +67,10 @@ def export(
 
     Raises `PackError`.
     """
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if tensor.is_meta:
-            raise PackError(f"{name!r} is on the meta device and has no values; load the weights first")
     training = {m for m in module.modules() if m.training}
     module.eval()
     try:
-        program = _trace(module, inputs, dims, bounds)
+        program = tracing.trace(module, inputs, dims, bounds)
         return from_program(program, dims, bounds)
     finally:
         for part in training:
@@ -116,50 +91,10 @@ def from_program(
     try:
         module = functional.functionalise(program.graph_module)
     except functional.Overlap:
-        with _quiet(), torch.no_grad():
+        with tracing.quiet(), torch.no_grad():
             program = program.run_decompositions({})
         module = functional.functionalise(program.graph_module)
     return _Translation(program, module, dims or {}, bounds or {}).result()
-
-
-def _trace(
-    module: torch.nn.Module, inputs: Mapping[str, torch.Tensor], dims: Mapping[str, Mapping[int, str]],
-    bounds: Mapping[str, Bounds],
-) -> torch.export.ExportedProgram:  # fmt: skip
-    named = {name: torch.export.Dim(name, min=b.min, max=b.max) for name, b in bounds.items()}
-    shapes = {
-        name: {axis: named[dim] for axis, dim in dims[name].items()} if dims.get(name) else None for name in inputs
-    }
-    try:
-        with _quiet(), torch.no_grad():
-            return torch.export.export(module, (), dict(inputs), dynamic_shapes=shapes, strict=False)
-    except Exception as error:
-        raise PackError(_explain(error)) from error
-
-
-def _explain(error: Exception) -> str:
-    """What to tell the author: the reason in a sentence, the line of their code, and what to change."""
-    text = str(error).strip()
-    first = text.splitlines()[0] if text else type(error).__name__
-    place = _user_place(error, text)
-    where = f" at {place}" if place else ""
-    hint = "make the forward pass depend on tensors only: no branches or loops on their values, no calls out of torch"
-    if "Constraints violated" in text or "specializ" in text or "not all values of" in text:
-        suggested = re.findall(r"^\s+(\w+ = .+)$", text, re.MULTILINE)
-        hint = "a dynamic dimension is used as if it were fixed: give it a fixed size" + (
-            f", or declare it so: {'; '.join(suggested[:4])}" if suggested else ""
-        )
-    elif "data-dependent" in text or "GuardOnDataDependent" in type(error).__name__:
-        hint = "a branch or a shape depends on a tensor's value: use torch.where or a fixed shape instead"
-    return f"torch.export cannot trace the model{where}: {type(error).__name__}: {first}; {hint}"
-
-
-def _user_place(error: Exception, text: str) -> str:
-    """The innermost `file:line` outside torch: from the traceback, or from the message where torch put it there."""
-    frames = [(f.filename, f.lineno) for f in traceback.extract_tb(error.__traceback__)]
-    frames += [(m[1], int(m[2])) for m in re.finditer(r'File "([^"]+)", line (\d+), in \w+', text)]
-    own = [f for f in frames if not _IS_OURS.search(f[0])]
-    return f"{own[-1][0]}:{own[-1][1]}" if own else ""
 
 
 class _Translation:
@@ -438,7 +373,7 @@ def _simplify(name: str, node: torch.fx.Node) -> tuple[str, Sequence[Any], dict[
 def _place(node: torch.fx.Node) -> str:
     """`file:line: ` of the user's code that made this node, as far as torch knows."""
     frames = re.findall(r'File "([^"]+)", line (\d+), in \w+', node.meta.get("stack_trace") or "")
-    own = [f for f in frames if not _IS_OURS.search(f[0])] or frames
+    own = [f for f in frames if not tracing.IS_OURS.search(f[0])] or frames
     return f"{own[-1][0]}:{own[-1][1]}: " if own else ""
 
 

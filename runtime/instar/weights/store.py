@@ -18,8 +18,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from instar.errors import DigestError, PackageError, SourceError
-from instar.package import WEIGHTS_FILE, Weights
 from instar.weights import source
+from instar.weights.manifest import WEIGHTS_FILE, Weights
 
 
 def default_root(environment: dict[str, str]) -> Path:

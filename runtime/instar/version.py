@@ -1,0 +1,3 @@
+"""The release, which packages name as their producer."""
+
+VERSION = "0.1.0"
