@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 TORCH = ["torch==2.13.*", "numpy>=2.0"]
 RUNTIME = [*TORCH, "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9"]
 PACK = [*TORCH, "tqdm>=4.66"]
-CONTROLLER = ["flask>=3.0", "gunicorn>=23", "requests>=2.32"]
+CONTROLLER = ["flask>=3.0", "waitress>=3.0"]
 ACTIONS = ["pillow>=10", "tokenizers>=0.20"]
 TEST = [
     "pytest>=8",

@@ -88,7 +88,7 @@ def check(graph: ir.Graph) -> None:
 
 
 def _check_node(graph: ir.Graph, position: int, node: ir.Node) -> None:
-    where = f"node {position} ({node.op})"
+    where = f"node {position} ({node.op[:100]})"
     _check_value_type(node.type, where)
     if node.op == operators.GETITEM:
         _check_getitem(graph, position, node, where)
@@ -112,7 +112,7 @@ def _check_aten(graph: ir.Graph, position: int, node: ir.Node, where: str) -> No
     for name, allowed in _REQUIRED.get(node.op, {}).items():
         value = next((a for p, a in given.items() if p.name == name), allowed[0])
         if not any(value == one and type(value) is type(one) for one in allowed):
-            raise GraphError(f"{where}: {name} must be {allowed[0]!r} in a package, not {value!r}")
+            raise GraphError(f"{where}: {name} must be {allowed[0]!r} in a package, not {_shown(value)}")
     _check_results(schema, node, where)
 
 
@@ -169,7 +169,7 @@ def _check_argument(
     elif parameter.length is not None:
         _check_item(graph, position, parameter.kind, argument, where)
     else:
-        raise GraphError(f"{where} wants a list, not {argument!r}")
+        raise GraphError(f"{where} wants a list, not {_shown(argument)}")
 
 
 def _check_item(graph: ir.Graph, position: int, kind: str, argument: ir.Arg, where: str) -> None:
@@ -188,7 +188,7 @@ def _check_item(graph: ir.Graph, position: int, kind: str, argument: ir.Arg, whe
         if not fits:
             raise GraphError(f"{where} wants a {kind}; {argument} is {type_}")
     elif not _is_constant(kind, argument):
-        raise GraphError(f"{where} wants a {kind}, not {argument!r}")
+        raise GraphError(f"{where} wants a {kind}, not {_shown(argument)}")
 
 
 def _is_constant(kind: str, argument: ir.Arg) -> bool:
@@ -226,7 +226,13 @@ def _check_python(graph: ir.Graph, position: int, node: ir.Node, where: str) -> 
     if not isinstance(node.type, ir.ScalarType):
         raise GraphError(f"{where} gives a number, not {node.type}")
     if node.op == "py.pow" and not (_is_int(node.args[1]) and 0 <= _as_int(node.args[1]) <= 8):
-        raise GraphError(f"{where}: the exponent must be a constant between 0 and 8, not {node.args[1]!r}")
+        raise GraphError(f"{where}: the exponent must be a constant between 0 and 8, not {_shown(node.args[1])}")
+
+
+def _shown(argument: ir.Arg) -> str:
+    """An argument for a message, cut short: what is refused may be large on purpose."""
+    text = repr(argument)
+    return text if len(text) <= 200 else text[:200] + "…"
 
 
 def _as_int(argument: ir.Arg) -> int:
@@ -239,13 +245,13 @@ def _check_getitem(graph: ir.Graph, position: int, node: ir.Node, where: str) ->
         raise GraphError(f"{where} takes a tuple and an index")
     whole, index = node.args
     if not isinstance(whole, ir.Value):
-        raise GraphError(f"{where} wants a reference to a tuple, not {whole!r}")
+        raise GraphError(f"{where} wants a reference to a tuple, not {_shown(whole)}")
     _check_reference(graph, position, whole, where)
     type_ = graph.type_of(whole)
     if not isinstance(type_, ir.TupleType):
         raise GraphError(f"{where}: {whole} is {type_}, not a tuple")
     if not _is_int(index) or not 0 <= _as_int(index) < len(type_.items):
-        raise GraphError(f"{where}: the index {index!r} is outside 0…{len(type_.items) - 1}")
+        raise GraphError(f"{where}: the index {_shown(index)} is outside 0…{len(type_.items) - 1}")
     if node.type != type_.items[_as_int(index)]:
         raise GraphError(f"{where} is declared to give {node.type}, the tuple holds {type_.items[_as_int(index)]}")
 
