@@ -23,6 +23,7 @@ from instar.errors import ProtocolError
 
 CONTROL_BYTES = 128 * 1024  # of a frame between proxy and zygote, below the kernel's default for one packet
 # OpenWhisk's words for a function that cannot be called; why, stands on standard error.
+EXITED_EARLY = "Command exited abruptly during initialization."
 NOT_BUILT = "The action failed to generate or locate a binary. See logs for details."
 NOT_STARTED = "Cannot start action. Check logs for details."
 

@@ -9,11 +9,9 @@ asks the executor.
 
 from __future__ import annotations
 
-import importlib.machinery
-import importlib.util
+import inspect
 import json
 import os
-import runpy
 import signal
 import socket
 import sys
@@ -22,10 +20,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
-from instar.action import archive, requirements
+from instar.action import entry
 from instar.action.channel import Channel
+from instar.action.entry import Function
 from instar.action.environment import variables
 from instar.action.frames import (
+    EXITED_EARLY,
     NOT_BUILT,
     NOT_STARTED,
     Answer,
@@ -37,13 +37,11 @@ from instar.action.frames import (
     Started,
 )
 from instar.action.streams import Streams
-from instar.errors import ArchiveError, ProcessError, ProtocolError
+from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import client
 
 FRAME_BYTES = 1 << 40  # the proxy, which is ours, has checked the size of what it sends
 NOT_AN_OBJECT = "The action did not return a dictionary or array."
-
-Function = Callable[[Any], Any]
 
 
 def serve(connection: socket.socket, door: socket.socket, models: Sequence[str]) -> NoReturn:
@@ -91,27 +89,22 @@ def _serve(channel: Channel, streams: Streams, await_models: Callable[[], None])
 def start(frame: Start, await_models: Callable[[], None]) -> tuple[Function | None, Started | NotStarted]:
     """Import the user's code and find its function, while the executor loads the models."""
     os.environ.update(frame.environ)
-    os.environ["PWD"] = frame.directory
-    os.chdir(frame.directory)
-    source = Path(frame.source)
+    os.environ |= {"PWD": frame.directory, "PYTHONIOENCODING": "UTF-8"}
     try:
-        # Compiled here and not by the proxy: a hostile source can exhaust the compiler too.
-        compile(source.read_bytes(), str(source), "exec", dont_inherit=True)
-        requirements.check(Path(frame.directory))
-    except (SyntaxError, ValueError, RecursionError, MemoryError, ArchiveError) as error:
-        print("".join(traceback.format_exception_only(error)), end="", file=sys.stderr)
+        function = entry.find(Path(frame.directory), Path(frame.source), frame.main)
+    except entry.NotBuilt as error:
+        print(error, file=sys.stderr)
         return None, NotStarted(NOT_BUILT)
-    try:
-        script = archive.activation_script(Path(frame.directory))
-        if script is not None:
-            runpy.run_path(str(script), run_name="activate_this")
-        function = _import(source, frame.main)
-        await_models()
-        return function, Started()
     except Exception:
         _print_traceback()
-        print("Command exited abruptly during initialization.", file=sys.stderr)
+        print(EXITED_EARLY, file=sys.stderr)
         return None, NotStarted(NOT_STARTED)
+    try:
+        await_models()
+    except InstarError as error:
+        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        return None, NotStarted(NOT_STARTED)
+    return function, Started()
 
 
 def call(function: Function, body: bytes) -> Finished | Refused:
@@ -127,6 +120,9 @@ def call(function: Function, body: bytes) -> Finished | Refused:
         # An exception is the function's own answer, not a broken container: the stock launcher's rule.
         _print_traceback()
         result = {"error": _text_of(error)}
+    if inspect.iscoroutine(result):
+        result.close()
+        return Refused(502, "The action's function is async; define it with def and call asyncio.run in it.")
     if not isinstance(result, dict | list | tuple | None):
         return Refused(502, NOT_AN_OBJECT)
     try:
@@ -150,21 +146,6 @@ def _await_models(executor: client.Connection, models: Sequence[str]) -> None:
         executor.describe(name)
 
 
-def _import(source: Path, main: str) -> Function:
-    sys.path.insert(0, str(source.parent))
-    spec = importlib.util.spec_from_loader(
-        "main__", importlib.machinery.SourceFileLoader("main__", str(source)), is_package=False
-    )
-    assert spec is not None and spec.loader is not None  # a loader was given
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["main__"] = module
-    spec.loader.exec_module(module)
-    function = getattr(module, main, None)
-    if not callable(function):
-        raise ImportError(f"cannot import name {main!r} from 'main__' ({source}): there is no such function")
-    return function  # type: ignore[no-any-return]
-
-
 def _text_of(error: Exception) -> str:
     try:
         return str(error)
@@ -173,8 +154,13 @@ def _text_of(error: Exception) -> str:
 
 
 def _print_traceback() -> None:
-    """The user's traceback, without the frames of this file above it."""
+    """The user's traceback, without our frames and importlib's above it."""
     kind, error, trace = sys.exc_info()
-    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
-        trace = trace.tb_next
-    traceback.print_exception(kind, error, trace)
+    users = trace
+    while users is not None and _is_ours(users.tb_frame.f_code.co_filename):
+        users = users.tb_next
+    traceback.print_exception(kind, error, users or trace)
+
+
+def _is_ours(filename: str) -> bool:
+    return filename in (__file__, entry.__file__) or filename.startswith("<frozen ")

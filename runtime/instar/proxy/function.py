@@ -22,6 +22,7 @@ from pathlib import Path
 
 from instar.action import archive, packages
 from instar.action.frames import (
+    EXITED_EARLY,
     NOT_BUILT,
     NOT_STARTED,
     Finished,
@@ -41,7 +42,6 @@ from instar.proxy.zygote import Worker, Zygote
 NO_ACTION = "no action defined yet"
 ONCE = "Cannot initialize the action more than once."
 EXITED = "command exited"
-EXITED_EARLY = "Command exited abruptly during initialization."
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,17 @@ from instar.action.environment import variables
 
 MISSING_CODE = "Missing main/no code to execute."
 
+# JSON's words for what json.loads returns
+_KINDS = {
+    dict: "an object",
+    list: "an array",
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "a boolean",
+    type(None): "null",
+}
+
 
 class BadRequest(Exception):
     """A body that is refused before anything is touched."""
@@ -64,7 +75,7 @@ def _decode(code: str) -> bytes:
 
 def _object(what: str, value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise BadRequest(400, f"Error unmarshaling request: {what} is a {type(value).__name__}, not an object")
+        raise BadRequest(400, f"Error unmarshaling request: {what} is {_KINDS[type(value)]}, not an object")
     return value
 
 
@@ -74,7 +85,5 @@ def _field(document: dict[str, Any], name: str, kind: type, absent: Any) -> Any:
     if value is None:
         return absent
     if not isinstance(value, kind):
-        raise BadRequest(
-            400, f"Error unmarshaling request: {name} is a {type(value).__name__}, not a {kind.__name__}"
-        )
+        raise BadRequest(400, f"Error unmarshaling request: {name} is {_KINDS[type(value)]}, not {_KINDS[kind]}")
     return value
