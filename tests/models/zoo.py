@@ -55,7 +55,7 @@ def unlike(module: torch.nn.Module) -> None:
     with torch.no_grad():
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.is_floating_point():
-                tensor.mul_(1 + 0.05 * torch.rand(tensor.shape)).add_(1e-3 * torch.randn(tensor.shape).abs())
+                tensor.mul_(1 + 0.05 * (torch.rand(tensor.shape) - 0.5)).add_(1e-3 * torch.randn(tensor.shape))
 
 
 def vision(name: str, *size: int, channels: int = 3, **kwargs: Any) -> Model:
