@@ -61,7 +61,7 @@ class _Container:
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_up: bool = False
     is_reaped: bool = False
-    ended: threading.Event = field(default_factory=threading.Event)
+    has_gone: threading.Event = field(default_factory=threading.Event)  # the leader, and all who held its streams
 
 
 class ProcessContainers:
@@ -76,11 +76,13 @@ class ProcessContainers:
         self._grace_s = grace_s
         self._containers: dict[ContainerId, _Container] = {}
         self._lock = threading.Lock()  # for the dictionary
+        self._spawning = threading.Lock()  # held from a container's first trace until it is in the dictionary
 
     def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
         """Start the processes and wait until they answer."""
         try:
-            container = self._spawn(id, on_exit)
+            with self._spawning:
+                container = self._spawn(id, on_exit)
         except OSError as error:
             raise ContainerError(f"the processes of container {id} cannot be started: {error}") from error
         why = self._await_answer(container)
@@ -107,12 +109,16 @@ class ProcessContainers:
         with self._lock:
             container = self._containers.get(id)
         if container is None:
+            with self._spawning, self._lock:
+                container = self._containers.get(id)
+        if container is None:
             return
         _signal(container, signal.SIGTERM)
-        if not container.ended.wait(self._grace_s):
+        if not container.has_gone.wait(self._grace_s):
             logger.warning("container %s did not end within %s s and is killed", id, self._grace_s)
             _signal(container, signal.SIGKILL)
-            container.ended.wait()
+            if not container.has_gone.wait(self._grace_s):
+                logger.error("container %s: a process of it has slipped away and still holds its streams", id)
         with self._lock:
             is_first = self._containers.pop(id, None) is not None
         if is_first:
@@ -149,7 +155,7 @@ class ProcessContainers:
     def _get(self, id: ContainerId) -> _Container:
         with self._lock:
             container = self._containers.get(id)
-        if container is None:
+        if container is None or container.is_reaped:
             raise ContainerError(f"there is no container {id}")
         return container
 
@@ -215,6 +221,7 @@ def _attend(container: _Container) -> None:
                 del streams[descriptor]
                 stream.close()
                 book.end(name, now_ns=time.time_ns())
+    container.has_gone.set()
 
 
 def _reap(container: _Container) -> None:
@@ -225,7 +232,6 @@ def _reap(container: _Container) -> None:
         container.process.wait()
         container.is_reaped = True
         was_up = container.is_up
-    container.ended.set()
     if was_up:
         container.on_exit(container.id)
 

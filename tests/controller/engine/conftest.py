@@ -1,0 +1,40 @@
+"""Containers of both makers, behind one fixture: the contract suite runs over each."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import container_processes
+import pytest
+
+from instar_controller.clients.process import ProcessContainers
+from instar_controller.clients.threads import ThreadContainers
+from instar_controller.policies.snapshot import ContainerId
+from instar_controller.ports import Containers
+
+
+@dataclass
+class Maker:
+    """Containers, and how one of them can be made to die."""
+
+    containers: Containers
+    kill: Callable[[ContainerId], None]
+
+
+@pytest.fixture(params=["threads", pytest.param("processes", marks=pytest.mark.system)])
+def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
+    if request.param == "threads":
+        threads = ThreadContainers({"for_ever": threading.Event().wait})
+        yield Maker(threads, threads.kill)
+        threads.close()
+        return
+    processes = ProcessContainers(tmp_path, os.environ)
+    yield Maker(processes, lambda id: os.kill(container_processes.leader(tmp_path / id), signal.SIGKILL))
+    processes.close()
+    assert container_processes.below(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,168 @@
+"""The scheduler under random traffic, with containers that boot, answer, fail, die and leave in any order.
+
+Invariants: the memory of all containers never exceeds the budget; a container never has two jobs; a job
+runs only in a container of its own function, kind and memory; no more boot at once than allowed; nothing is
+removed that is not to be removed; and when everything under way has come to its end, every job has come out
+exactly once and nobody waits.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import hypothesis.strategies as st
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from worlds import function
+
+from instar_controller.engines.scheduler import Command, Fail, PoolSettings, Remove, Run, Scheduler, Start, Work
+from instar_controller.policies import pool
+from instar_controller.policies.lifecycle import State
+from instar_controller.policies.prewarm import StemCells
+from instar_controller.policies.snapshot import ContainerId, Job
+from instar_controller.whisk.activation import ActivationId
+
+BUDGET_MB = 1024
+MEMORIES_MB = (128, 256, 512, 1024)
+KINDS = ("python:3", "pytorch:2")
+
+memories = st.sampled_from(MEMORIES_MB)
+kinds = st.sampled_from(KINDS)
+
+
+class Traffic(RuleBasedStateMachine):
+    @initialize(cells=st.lists(st.tuples(kinds, memories), max_size=3, unique=True), at_once=st.integers(1, 3))
+    def begin(self, cells: list[tuple[str, int]], at_once: int) -> None:
+        numbers = itertools.count(1)
+        self.ids = itertools.count(1)
+        self.at_once = at_once
+        self.scheduler = Scheduler(
+            PoolSettings(
+                memory_mb=BUDGET_MB,
+                starts_at_once=at_once,
+                keep_alive_s=5.0,
+                stem_cells=tuple(StemCells(kind, memory_mb, 1) for kind, memory_mb in cells),
+            ),
+            lambda: ContainerId(f"c{next(numbers)}"),
+        )
+        self.now_s = 0.0
+        self.starting: list[Start] = []
+        self.running: list[Run] = []
+        self.collecting: list[ContainerId] = []
+        self.removing: list[ContainerId] = []
+        self.submitted: list[ActivationId] = []
+        self.completed: Counter[ActivationId] = Counter()
+        self.obey(self.scheduler.tick(self.now_s))
+
+    def obey(self, commands: list[Command]) -> None:
+        for command in commands:
+            match command:
+                case Start():
+                    self.starting.append(command)
+                case Run(id, work):
+                    assert id not in [run.container for run in self.running]
+                    assert id not in self.collecting
+                    taken = next(c for c in self.scheduler.containers if c.id == id)
+                    wanted = work.job
+                    assert (taken.key, taken.kind, taken.memory_mb) == (wanted.key, wanted.kind, wanted.memory_mb)
+                    self.running.append(command)
+                case Remove(id):
+                    assert id not in self.removing
+                    self.removing.append(id)
+                case Fail(work):
+                    self.completed[work.id] += 1
+
+    @rule(name=st.sampled_from("abc"), kind=kinds, memory_mb=memories)
+    def submit(self, name: str, kind: str, memory_mb: int) -> None:
+        id = ActivationId(str(next(self.ids)))
+        self.submitted.append(id)
+        work = Work(id, Job(function(f"{name}-{kind}-{memory_mb}"), kind, memory_mb))
+        self.obey(self.scheduler.submit(work, self.now_s))
+
+    @precondition(lambda self: self.starting)
+    @rule(data=st.data(), comes_up=st.booleans())
+    def boot(self, data: st.DataObject, comes_up: bool) -> None:
+        start = self.starting.pop(data.draw(st.integers(0, len(self.starting) - 1)))
+        report = self.scheduler.came_up if comes_up else self.scheduler.start_failed
+        self.obey(report(start.container, self.now_s))
+
+    @precondition(lambda self: self.running)
+    @rule(data=st.data(), how=st.sampled_from(["answered", "broken", "put back"]))
+    def end_of_run(self, data: st.DataObject, how: str) -> None:
+        run = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
+        if how == "put back" and not run.work.is_second_try:
+            self.obey(self.scheduler.put_back(run.container, run.work, self.now_s))
+            return
+        self.completed[run.work.id] += 1
+        if how == "answered":
+            self.collecting.append(run.container)
+            self.obey(self.scheduler.answered(run.container, self.now_s))
+        else:
+            self.obey(self.scheduler.broken(run.container, self.now_s))
+
+    @precondition(lambda self: self.collecting)
+    @rule(data=st.data())
+    def collect(self, data: st.DataObject) -> None:
+        id = self.collecting.pop(data.draw(st.integers(0, len(self.collecting) - 1)))
+        self.obey(self.scheduler.collected(id, self.now_s))
+
+    @precondition(lambda self: self.removing)
+    @rule(data=st.data())
+    def remove(self, data: st.DataObject) -> None:
+        id = self.removing.pop(data.draw(st.integers(0, len(self.removing) - 1)))
+        self.obey(self.scheduler.removed(id, self.now_s))
+
+    @precondition(lambda self: self.scheduler.containers)
+    @rule(data=st.data())
+    def die(self, data: st.DataObject) -> None:
+        victim = data.draw(st.sampled_from(self.scheduler.containers))
+        if victim.state is not State.STARTING:  # one that boots dies by not coming up
+            self.obey(self.scheduler.broken(victim.id, self.now_s))
+
+    @rule(seconds=st.integers(1, 4))
+    def grow_old(self, seconds: int) -> None:
+        self.now_s += seconds
+        self.obey(self.scheduler.tick(self.now_s))
+
+    @invariant()
+    def the_budget_holds(self) -> None:
+        assert pool.memory_in_use_mb(self.scheduler.containers) <= BUDGET_MB
+
+    @invariant()
+    def boots_are_bounded(self) -> None:
+        assert sum(c.state is State.STARTING for c in self.scheduler.containers) <= self.at_once
+
+    @invariant()
+    def no_job_comes_out_twice(self) -> None:
+        assert all(count == 1 for count in self.completed.values())
+
+    def teardown(self) -> None:
+        while self.starting or self.running or self.collecting or self.removing:
+            for start in self.starting[:1]:
+                self.starting.remove(start)
+                self.obey(self.scheduler.came_up(start.container, self.now_s))
+            for run in self.running[:1]:
+                self.running.remove(run)
+                self.completed[run.work.id] += 1
+                self.collecting.append(run.container)
+                self.obey(self.scheduler.answered(run.container, self.now_s))
+            for id in self.collecting[:1]:
+                self.collecting.remove(id)
+                self.obey(self.scheduler.collected(id, self.now_s))
+            for id in self.removing[:1]:
+                self.removing.remove(id)
+                self.obey(self.scheduler.removed(id, self.now_s))
+        assert self.scheduler.waiting == 0
+        assert sorted(self.completed) == sorted(self.submitted)
+        self.no_job_comes_out_twice()
+
+
+Traffic.TestCase.settings = settings(
+    max_examples=100,
+    stateful_step_count=30,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+test_the_pool_keeps_its_promises = Traffic.TestCase

@@ -1,0 +1,165 @@
+"""What every maker of containers promises: one suite over threads and processes."""
+
+from __future__ import annotations
+
+import json
+import queue
+import socket
+import threading
+
+import pytest
+from conftest import Maker
+
+from instar_controller.errors import ContainerError
+from instar_controller.policies.snapshot import ContainerId
+from instar_controller.ports import Containers, PendingLog
+from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
+
+C1, C2 = ContainerId("c1"), ContainerId("c2")
+MIB = 1 << 20
+
+SPEAKING = """
+import sys
+print("imported")
+def main(args):
+    print("out", args["n"])
+    print("err", args["n"], file=sys.stderr)
+    return args
+"""
+RAISING = "def main(args):\n    return {'x': 1 / 0}\n"
+MEETING = """
+import socket
+def main(args):
+    with socket.create_connection(("127.0.0.1", args["port"])) as meeting:
+        meeting.recv(1)
+    return {}
+"""  # runs until the test that it calls hangs up
+
+
+def start(containers: Containers, id: ContainerId = C1) -> queue.SimpleQueue[ContainerId]:
+    """Start a container; the queue gets its id when it has ended."""
+    ended: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
+    containers.start(id, kind="python:3", memory_mb=256, on_exit=ended.put)
+    return ended
+
+
+def init(containers: Containers, code: str, id: ContainerId = C1) -> PendingLog:
+    log = containers.begin_log(id, limit_bytes=MIB)
+    value = {"name": "f", "main": "main", "binary": False, "code": code, "env": {}}
+    body = json.dumps({"value": value}).encode()
+    outcome = containers.post(id, "/init", body, timeout_ms=60_000, max_reply_bytes=MIB)
+    assert isinstance(outcome, Replied) and outcome.status == 200, outcome
+    return log
+
+
+def run(
+    containers: Containers, value: object = None, *, timeout_ms: int = 60_000, max_reply_bytes: int = MIB
+) -> Outcome:
+    body = json.dumps({"value": value or {}}).encode()
+    return containers.post(C1, "/run", body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+
+
+def test_each_run_answers_and_has_its_own_log(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    log = init(containers, SPEAKING)
+    for n, heard in (
+        (1, {"stdout: imported", "stdout: out 1", "stderr: err 1"}),
+        (2, {"stdout: out 2", "stderr: err 2"}),
+    ):
+        if n > 1:
+            log = containers.begin_log(C1, limit_bytes=MIB)
+        outcome = run(containers, {"n": n})
+        assert isinstance(outcome, Replied)
+        assert (outcome.status, json.loads(outcome.body), outcome.length) == (200, {"n": n}, len(outcome.body))
+        read = log.collect(timeout_ms=5000)
+        assert read.is_complete
+        assert {f"{line.stream}: {line.text}" for line in read.lines} == heard
+
+
+def test_an_exception_is_an_answer_with_its_traceback_in_the_log(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    log = init(containers, RAISING)
+    outcome = run(containers)
+    assert isinstance(outcome, Replied)
+    assert (outcome.status, json.loads(outcome.body)) == (200, {"error": "division by zero"})
+    lines = log.collect(timeout_ms=5000).lines
+    assert any("ZeroDivisionError" in line.text and line.stream == "stderr" for line in lines)
+
+
+def test_a_long_answer_is_cut_and_its_length_told(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    init(containers, SPEAKING)
+    outcome = run(containers, {"n": "x" * 5000}, max_reply_bytes=100)
+    assert isinstance(outcome, Replied)
+    assert len(outcome.body) == 101
+    assert outcome.length > 5000
+
+
+def test_a_run_that_does_not_end_can_be_left_and_its_container_removed(maker: Maker) -> None:
+    containers = maker.containers
+    ended = start(containers)
+    log = init(containers, MEETING)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert run(containers, {"port": listener.getsockname()[1]}, timeout_ms=200) == TimedOut(200)
+        containers.remove(C1)
+    assert ended.get(timeout=5) == C1
+    assert not log.collect(timeout_ms=5000).is_complete
+
+
+def test_a_container_that_dies_breaks_the_connection_and_is_reported_once(maker: Maker) -> None:
+    containers = maker.containers
+    ended = start(containers)
+    init(containers, SPEAKING)
+    maker.kill(C1)
+    assert ended.get(timeout=5) == C1
+    with pytest.raises(ContainerError):
+        run(containers, {"n": 1})
+    containers.remove(C1)
+    assert ended.empty()
+
+
+def test_a_container_that_dies_in_a_run_gives_no_answer(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    init(containers, MEETING)
+    outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        threading.Thread(target=lambda: outcomes.put(run(containers, {"port": port}))).start()
+        meeting, _ = listener.accept()
+        with meeting:
+            maker.kill(C1)
+            assert outcomes.get(timeout=5) == Disconnected()
+
+
+def test_a_removed_container_is_gone_and_may_be_removed_again(maker: Maker) -> None:
+    containers = maker.containers
+    ended = start(containers)
+    containers.remove(C1)
+    containers.remove(C1)
+    assert ended.get(timeout=5) == C1
+    assert ended.empty()
+    with pytest.raises(ContainerError):
+        run(containers)
+    with pytest.raises(ContainerError):
+        containers.begin_log(C1, limit_bytes=0)
+
+
+def test_containers_do_not_share_their_functions(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers, C1)
+    start(containers, C2)
+    init(containers, SPEAKING, C1)
+    init(containers, RAISING, C2)
+    outcome = run(containers, {"n": 1})
+    assert isinstance(outcome, Replied)
+    assert json.loads(outcome.body) == {"n": 1}
+
+
+def test_closing_removes_whatever_is_left(maker: Maker) -> None:
+    ended = start(maker.containers)
+    maker.containers.close()
+    assert ended.get(timeout=5) == C1

@@ -1,0 +1,142 @@
+"""One HTTP exchange with whatever a container does on its side of the connection."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from instar_controller.clients import exchange
+from instar_controller.errors import ContainerError
+from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
+
+Server = Callable[[socket.socket], None]
+
+
+@contextlib.contextmanager
+def serving(answer: Server) -> Iterator[tuple[str, int]]:
+    """A listener whose one connection `answer` handles; it is closed when that returns."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            connection, _ = listener.accept()
+            with connection, contextlib.suppress(OSError):
+                answer(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield listener.getsockname()[:2]
+        thread.join(5)
+
+
+def request_of(connection: socket.socket) -> bytes:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def post(server: Server, body: bytes = b"{}", *, timeout_ms: int = 5000, max_reply_bytes: int = 1000) -> Outcome:
+    with serving(server) as address:
+        return exchange.post(address, "/run", body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+
+
+def replying(reply: bytes) -> Server:
+    def serve(connection: socket.socket) -> None:
+        request_of(connection)
+        connection.sendall(reply)
+
+    return serve
+
+
+def test_the_request_is_what_an_invoker_sends() -> None:
+    seen: list[bytes] = []
+
+    def serve(connection: socket.socket) -> None:
+        seen.append(request_of(connection))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+
+    assert post(serve, b'{"value":{}}') == Replied(200, b"{}", 2)
+    head, _, body = seen[0].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /run HTTP/1.1\r\n")
+    assert b"Content-Type: application/json" in head and b"Accept: application/json" in head
+    assert body == b'{"value":{}}'
+
+
+def test_a_long_reply_is_read_one_byte_beyond_the_limit_and_no_further() -> None:
+    reply = b"HTTP/1.1 200 OK\r\nContent-Length: 5000\r\n\r\n" + b"x" * 5000
+    assert post(replying(reply), max_reply_bytes=10) == Replied(200, b"x" * 11, 5000)
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Le", id="half a head"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", id="half a body"),
+        pytest.param(b"HTTP/1.1 200 OK\r\n\r\n{}", id="no length"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", id="chunked"),
+        pytest.param(b"HTTP/1.1 204 No Content\r\n\r\n", id="204"),
+        pytest.param(b"hello there\r\n\r\n", id="no HTTP"),
+        pytest.param(b"HTTP/1.1 200 OK\r\nContent-Length: many\r\n\r\n{}", id="length in words"),
+    ],
+)
+def test_what_is_no_whole_reply_counts_as_none(reply: bytes) -> None:
+    assert post(replying(reply)) == Disconnected()
+
+
+def test_an_empty_reply_with_its_length_is_a_reply() -> None:
+    assert post(replying(b"HTTP/1.1 500 Oh\r\nContent-Length: 0\r\n\r\n")) == Replied(500, b"", 0)
+
+
+def test_a_container_that_never_answers_is_left_when_time_is_up() -> None:
+    done = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        request_of(connection)
+        done.wait(5)
+
+    with serving(serve) as address:
+        outcome = exchange.post(address, "/run", b"{}", timeout_ms=50, max_reply_bytes=10)
+        done.set()
+    assert outcome == TimedOut(50)
+
+
+def test_drops_that_keep_coming_do_not_stretch_the_time_limit() -> None:
+    stop = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        request_of(connection)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while not stop.wait(0.01):
+            connection.sendall(b"x")
+
+    with serving(serve) as address:
+        outcome = exchange.post(address, "/run", b"{}", timeout_ms=100, max_reply_bytes=100_000)
+        stop.set()
+    assert outcome == TimedOut(100)
+
+
+def test_an_answer_that_comes_before_all_was_read_is_heard() -> None:
+    def serve(connection: socket.socket) -> None:
+        connection.recv(10)
+        connection.sendall(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\n{}")
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(1 << 16):
+            pass
+
+    assert post(serve, b"x" * 5_000_000) == Replied(413, b"{}", 2)
+
+
+def test_a_refused_connection_tells_that_nothing_was_sent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()[:2]
+    with pytest.raises(ContainerError, match="no connection to the container at"):
+        exchange.post(address, "/run", b"{}", timeout_ms=1000, max_reply_bytes=10)
