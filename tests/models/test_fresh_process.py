@@ -16,12 +16,12 @@ from instar.executor import load
 from instar.weights.store import Store
 folder = pathlib.Path(sys.argv[1])
 model = load.load(folder / "package", store=Store(folder / "store"))
-torch.save(model.run({"x": torch.arange(12.0).reshape(1, 1, 3, 4)})[0], folder / "answer.pt")
+torch.save(model.run({"x": torch.ones(1, 1, 3, 4)})[0], folder / "answer.pt")
 """
 
 
 class Padded(torch.nn.Module):
-    """The padding value is a float that may be None: torch's conversion of such arguments imports numpy at first."""
+    """The padding value is a float that may be None: torch imports what it needs to convert it, the first time."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.nn.functional.pad(x, (1, 0, 2, 0), value=0.5).clamp(min=None, max=7.0)
@@ -31,5 +31,4 @@ def test_a_package_runs_in_a_process_that_has_done_nothing_before(tmp_path: Path
     instar.pack(Padded(), torch.zeros(1, 1, 3, 4), tmp_path / "package")
     done = subprocess.run([sys.executable, "-c", RUN, str(tmp_path)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    expected = Padded()(torch.arange(12.0).reshape(1, 1, 3, 4))
-    assert torch.equal(torch.load(tmp_path / "answer.pt"), expected)
+    assert torch.equal(torch.load(tmp_path / "answer.pt"), Padded()(torch.ones(1, 1, 3, 4)))

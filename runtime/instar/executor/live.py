@@ -23,7 +23,7 @@ from instar.graph.signature import Port, Signature
 # All that generated code may see of Python.
 _PYTHON: dict[str, Any] = {
     # Not for the program: the first time that torch converts certain arguments (a float that may be None), it imports
-    # numpy by way of the frame that called it.
+    # what it needs for that by way of the frame that called it.
     "__builtins__": {"__import__": __import__},
     "max": max,
     "min": min,
