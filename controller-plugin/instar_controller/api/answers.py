@@ -6,16 +6,33 @@ from flask import Response
 
 from instar_controller.whisk.values import Json, compact
 
-CORS = {
-    "Access-Control-Allow-Origin": "*",
-    "Access-Control-Allow-Headers": "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent",
-    "Access-Control-Allow-Methods": "GET, DELETE, POST, PUT, HEAD",
-}
+HEADERS_FOR_BROWSERS = "Authorization, Origin, X-Requested-With, Content-Type, Accept, User-Agent"
+
+
+def cors(methods: str) -> dict[str, str]:
+    """The headers that let a browser's page of any origin read an answer, for routes with these methods."""
+    return {
+        "Access-Control-Allow-Origin": "*",
+        "Access-Control-Allow-Headers": HEADERS_FOR_BROWSERS,
+        "Access-Control-Allow-Methods": methods,
+    }
+
+
+CORS = cors("GET, DELETE, POST, PUT, HEAD")
+CORS_OF_SERVICE = cors("OPTIONS, GET, POST")
+CORS_OF_WEB = cors("OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH")
 
 
 def json_answer(value: Json, status: int = 200) -> Response:
     answer = bare_json_answer(value, status)
     answer.headers.update(CORS)
+    return answer
+
+
+def service_answer(value: Json, status: int = 200) -> Response:
+    """As the routes about the server itself answer."""
+    answer = bare_json_answer(value, status)
+    answer.headers.update(CORS_OF_SERVICE)
     return answer
 
 
@@ -28,5 +45,7 @@ def text_answer(text: str, status: int = 200) -> Response:
     return Response(text, status=status, content_type="text/plain; charset=UTF-8")
 
 
-def empty_answer() -> Response:
-    return Response(status=200, headers=CORS)
+def empty_answer(headers: dict[str, str]) -> Response:
+    answer = Response(status=200, headers=headers)
+    del answer.headers["Content-Type"]
+    return answer

@@ -6,17 +6,18 @@ business; a blocking invocation holds one thread of the server while it waits.
 
 from __future__ import annotations
 
-from flask import Flask, Response, request
+from flask import Flask, Response, current_app, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from instar_controller.api import failures, not_offered, transactions
 from instar_controller.api.actions import Actions
 from instar_controller.api.activations import Activations
-from instar_controller.api.answers import empty_answer
+from instar_controller.api.answers import CORS, CORS_OF_WEB, empty_answer
 from instar_controller.api.catalogue import Catalogue
 from instar_controller.api.invoking import Invoking
 from instar_controller.api.namespaces import Namespaces
 from instar_controller.api.packages import Packages
-from instar_controller.api.routing import BASE, Router
+from instar_controller.api.routing import BASE, WEB, Router
 from instar_controller.api.service import Service
 from instar_controller.api.services import Services
 from instar_controller.api.traffic import Traffic
@@ -48,9 +49,11 @@ def create_app(services: Services) -> Flask:
 def _begin() -> Response | None:
     transactions.begin()
     if request.method == "OPTIONS":
-        return empty_answer()
+        return empty_answer(CORS_OF_WEB if request.path.startswith(WEB) else CORS)
     if request.method == "HEAD" and request.path.startswith(BASE):
         raise UnroutableError
+    if (request.content_length or 0) > current_app.config["MAX_CONTENT_LENGTH"]:
+        raise RequestEntityTooLarge  # whoever sent it, and before anything else is looked at
     return None
 
 

@@ -13,7 +13,7 @@ from flask import Response
 
 from instar_controller.api import entitlement, queries
 from instar_controller.api.answers import json_answer
-from instar_controller.api.routing import BASE, NAMESPACE, Router
+from instar_controller.api.routing import BASE, NAMESPACE, WEB, Router
 from instar_controller.errors import NotOfferedError
 from instar_controller.whisk import names
 from instar_controller.whisk.identity import Identity
@@ -22,7 +22,7 @@ METHODS = ("GET", "PUT", "POST", "DELETE")
 
 # What is said -> the routes without a key on which it is said.
 OPEN = {
-    "Web actions and the API gateway": ((*METHODS, "PATCH"), (f"{BASE}/web/<path:rest>",)),
+    "Web actions and the API gateway": ((*METHODS, "PATCH"), (f"{WEB}<path:rest>",)),
     "Swagger documents": (("GET",), (f"{BASE}/api-docs", "/api-docs", "/docs", "/docs/<path:rest>")),
     "Operator's switches": (("POST",), ("/disable", "/enable")),
 }

@@ -20,6 +20,7 @@ Path = ParamSpec("Path")
 
 BASE = "/api/v1"
 NAMESPACE = f"{BASE}/namespaces/<namespace>"
+WEB = f"{BASE}/web/"
 
 
 class Router:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flask import Response
 
-from instar_controller.api.answers import json_answer, text_answer
+from instar_controller.api.answers import json_answer, service_answer, text_answer
 from instar_controller.api.routing import BASE, Router
 from instar_controller.api.services import Services
 from instar_controller.api.traffic import Traffic
@@ -76,24 +76,24 @@ class Service:
         return text_answer("pong")
 
     def invokers(self) -> Response:
-        return json_answer(dict(self._services.invocations.invokers()))
+        return service_answer(dict(self._services.invocations.invokers()))
 
     def ready(self) -> Response:
         """200 only if every invoker is up and there is one: a stock controller divides whole numbers here."""
         states = list(self._services.invocations.invokers().values())
         ratio = f"{states.count('up')}/{len(states)}"
         if states and all(state == "up" for state in states):
-            return json_answer({"healthy": ratio})
-        return json_answer({"unhealthy": f"{len(states) - states.count('up')}/{len(states)}"}, 500)
+            return service_answer({"healthy": ratio})
+        return service_answer({"unhealthy": f"{len(states) - states.count('up')}/{len(states)}"}, 500)
 
     def healthy_count(self) -> Response:
-        return json_answer(list(self._services.invocations.invokers().values()).count("up"))
+        return service_answer(list(self._services.invocations.invokers().values()).count("up"))
 
     def in_flight(self) -> Response:
-        return json_answer([[id, name] for id, name in self._traffic.in_flight()])
+        return service_answer([[id, name] for id, name in self._traffic.in_flight()])
 
     def in_flight_count(self) -> Response:
-        return json_answer(len(self._traffic.in_flight()))
+        return service_answer(len(self._traffic.in_flight()))
 
     def metrics(self) -> Response:
         # What a stock controller says while its Prometheus reporter is off.

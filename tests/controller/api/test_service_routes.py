@@ -62,12 +62,18 @@ def test_the_namespaces_of_a_caller_are_its_own(client: RestClient) -> None:
     assert client.get("/api/v1/namespaces").json == ["guest"]
 
 
-@pytest.mark.parametrize("path", ["/api/v1/namespaces/_/actions/x", "/api/v1/web/guest/default/web", "/ping"])
-def test_browsers_may_ask_before_they_send(anyone: RestClient, path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "methods"),
+    [
+        ("/api/v1/namespaces/_/actions/x", "GET, DELETE, POST, PUT, HEAD"),
+        ("/api/v1/web/guest/default/web", "OPTIONS, GET, DELETE, POST, PUT, HEAD, PATCH"),
+    ],
+)
+def test_browsers_may_ask_before_they_send(anyone: RestClient, path: str, methods: str) -> None:
     answer = anyone.send("OPTIONS", path)
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
-    assert answer.headers["Access-Control-Allow-Methods"] == "GET, DELETE, POST, PUT, HEAD"
+    assert answer.headers["Access-Control-Allow-Methods"] == methods
 
 
 def test_every_answer_has_a_request_id(client: RestClient, anyone: RestClient) -> None:
