@@ -73,7 +73,7 @@ def _print_text(notice: Notice) -> None:
 def _print_json(notice: Notice) -> None:
     match notice:
         case Listening(url, identity, chosen):
-            event = {
+            event: dict[str, object] = {
                 "event": "listening",
                 "apihost": url,
                 "auth": identity.api_key,
@@ -81,5 +81,5 @@ def _print_json(notice: Notice) -> None:
                 "state": str(chosen.state),
             }
         case Prewarmed(kind, memory_mb):
-            event = {"event": "prewarmed", "kind": kind, "memory": str(memory_mb)}
+            event = {"event": "prewarmed", "kind": kind, "memory": memory_mb}
     print(json.dumps(event), flush=True)

@@ -184,7 +184,8 @@ class Invoker:
         try:
             self._containers.start(id, kind=start.kind, memory_mb=start.memory_mb, on_exit=self._break)
         except ContainerError as error:
-            logger.warning("container %s (%s, %s MB) did not start: %s", id, start.kind, start.memory_mb, error)
+            level = logging.DEBUG if self._is_closing else logging.WARNING
+            logger.log(level, "container %s (%s, %s MB) did not start: %s", id, start.kind, start.memory_mb, error)
             self._tell(lambda scheduler, now_s: scheduler.start_failed(id, now_s))
         else:
             self._tell(lambda scheduler, now_s: scheduler.came_up(id, now_s))

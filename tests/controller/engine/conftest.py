@@ -1,4 +1,4 @@
-"""Containers of both makers, behind one fixture: the contract suite runs over each."""
+"""Containers of both makers behind one fixture, and engines that close when their test ends."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from pathlib import Path
 
 import container_processes
 import pytest
+from engines import Engine
 
 from instar_controller.clients.process import ProcessContainers
 from instar_controller.clients.threads import ThreadContainers
+from instar_controller.engines.invoker import EngineSettings
+from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Containers
 
@@ -38,3 +41,23 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     processes.close()
     assert container_processes.below(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def make_engine() -> Iterator[Callable[..., Engine]]:
+    """Makes engines; each takes `PoolSettings` and `EngineSettings`."""
+    made: list[Engine] = []
+
+    def make(pool: PoolSettings | None = None, settings: EngineSettings | None = None) -> Engine:
+        made.append(Engine(pool or PoolSettings(), settings or EngineSettings(log_wait_ms=200)))
+        return made[-1]
+
+    yield make
+    for engine in made:
+        engine.close()
+
+
+@pytest.fixture
+def engine(make_engine: Callable[..., Engine]) -> Engine:
+    """An engine with the usual settings and no stem cells."""
+    return make_engine()

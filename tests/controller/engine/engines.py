@@ -1,0 +1,115 @@
+"""An engine over containers made of threads and a store in memory, and what a test can do to them."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+
+from instar_controller.clients.clock import SystemClock
+from instar_controller.clients.memory import MemoryStore
+from instar_controller.clients.threads import ThreadContainers
+from instar_controller.engines.invoker import EngineSettings, Invoker
+from instar_controller.engines.scheduler import PoolSettings
+from instar_controller.errors import ContainerError, StoreError
+from instar_controller.policies.snapshot import ContainerId
+from instar_controller.ports import PendingLog
+from instar_controller.whisk.activation import Activation
+from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.response import Outcome
+
+WAIT_S = 10.0  # for anything that is sure to happen
+
+
+class WatchedStore(MemoryStore):
+    """A store whose writes can be waited for, or made to fail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: queue.SimpleQueue[Activation] = queue.SimpleQueue()
+        self.is_full = False
+
+    def put_activation(self, activation: Activation) -> None:
+        if self.is_full:
+            raise StoreError("the disk is full")
+        super().put_activation(activation)
+        self.written.put(activation)
+
+
+class RiggedContainers:
+    """Containers made of threads whose every start and exchange a test may forestall."""
+
+    def __init__(self, world: dict[str, object]) -> None:
+        self.threads = ThreadContainers(world)
+        self.before_start: Callable[[ContainerId], None] = lambda _: None
+        self.before_post: Callable[[ContainerId, str], Outcome | None] = lambda *_: None
+        self.begun: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
+        self.removed: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
+
+    def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
+        self.begun.put(id)
+        self.before_start(id)
+        self.threads.start(id, kind=kind, memory_mb=memory_mb, on_exit=on_exit)
+
+    def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        forestalled = self.before_post(id, path)
+        if forestalled is not None:
+            return forestalled
+        return self.threads.post(id, path, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+
+    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
+        return self.threads.begin_log(id, limit_bytes=limit_bytes)
+
+    def remove(self, id: ContainerId) -> None:
+        self.threads.remove(id)
+        self.removed.put(id)
+
+    def close(self) -> None:
+        self.threads.close()
+
+
+class Engine:
+    """All of it. `gate` and `reached` are events that the functions see among their global names."""
+
+    def __init__(self, pool: PoolSettings, settings: EngineSettings) -> None:
+        self.gate = threading.Event()
+        self.reached = threading.Event()
+        self.store = WatchedStore()
+        self.containers = RiggedContainers({"gate": self.gate, "reached": self.reached})
+        self.up: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
+        self.invoker = Invoker(
+            self.containers,
+            self.store,
+            SystemClock(),
+            pool=pool,
+            settings=settings,
+            on_up=lambda start: self.up.put(start.container),
+        )
+        self.invoker.start()
+
+    def submit(self, job: Invocation) -> Future[Activation]:
+        return self.invoker.submit(job)
+
+    def run(self, job: Invocation) -> Activation:
+        """The activation as a blocking caller gets it."""
+        return self.submit(job).result(WAIT_S)
+
+    def record(self) -> Activation:
+        """The next record that is written."""
+        return self.store.written.get(timeout=WAIT_S)
+
+    def refuse_starts(self) -> None:
+        def refuse(id: ContainerId) -> None:
+            raise ContainerError(f"no room for {id}")
+
+        self.containers.before_start = refuse
+
+    def close(self, drain_s: float = WAIT_S) -> None:
+        self.gate.set()  # nothing of a test runs longer than the test
+        self.invoker.close(drain_s=drain_s)
+
+
+def start_of(activation: Activation) -> object:
+    """`cold`, `prewarmed` or `warm`, as the record says; None if no container was had."""
+    return None if activation.instar is None else activation.instar["start"]
