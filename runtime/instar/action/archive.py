@@ -139,21 +139,29 @@ def _unzip(code: bytes, directory: Path, meter: _Meter) -> None:
 
 def _untar(code: bytes, directory: Path, meter: _Meter) -> None:
     links: dict[Path, str] = {}
-    with gzip.open(io.BytesIO(code)) as plain, tarfile.open(fileobj=_Counted(plain, meter), mode="r|") as archive:
-        for info in archive:
-            meter.entry()
-            path = _inside(directory, info.name)
-            if info.isdir():
-                path.mkdir(parents=True, exist_ok=True)
-                continue
-            if info.issym():
-                links[path] = info.linkname
-                continue
-            source = archive.extractfile(info) if info.isreg() and not info.issparse() else None
-            if source is None:
-                raise ArchiveError(f"its entry {info.name!r} is a hard link, sparse or a special file")
-            _write(path, _pieces(source), info.mode)
+    with gzip.open(io.BytesIO(code)) as plain:
+        counted = _Counted(plain, meter)
+        with tarfile.open(fileobj=counted, mode="r|") as archive:
+            _untar_entries(archive, directory, meter, links)
+        while counted.read(PIECE_BYTES):  # to the checksum, which stands after the last entry
+            pass
     _link(links, directory)
+
+
+def _untar_entries(archive: tarfile.TarFile, directory: Path, meter: _Meter, links: dict[Path, str]) -> None:
+    for info in archive:
+        meter.entry()
+        path = _inside(directory, info.name)
+        if info.isdir():
+            path.mkdir(parents=True, exist_ok=True)
+            continue
+        if info.issym():
+            links[path] = info.linkname
+            continue
+        source = archive.extractfile(info) if info.isreg() and not info.issparse() else None
+        if source is None:
+            raise ArchiveError(f"its entry {info.name!r} is a hard link, sparse or a special file")
+        _write(path, _pieces(source), info.mode)
 
 
 def _inside(directory: Path, name: str) -> Path:
