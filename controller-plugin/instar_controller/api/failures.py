@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 
 from flask import Flask, Response, request
-from werkzeug.exceptions import HTTPException, RequestEntityTooLarge
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound, RequestEntityTooLarge
 
 from instar_controller import errors
 from instar_controller.api import auth, transactions
@@ -68,12 +68,16 @@ def _refused(error: errors.ControllerError) -> Response:
 
 
 def _unrouted(error: HTTPException) -> Response:
-    if isinstance(error, RequestEntityTooLarge):
-        answer = text_answer("Request too large", 400)
-        answer.headers["Connection"] = "close"
-        return answer
-    # A path that exists, but not with this method, is no resource either: OpenWhisk answers both alike.
-    return _refused(errors.UnroutableError())
+    match error:
+        case RequestEntityTooLarge():
+            answer = text_answer("Request too large", 400)
+            answer.headers["Connection"] = "close"
+            return answer
+        case NotFound() | MethodNotAllowed():
+            # A path that exists, but not with this method, is no resource either: OpenWhisk answers both alike.
+            return _refused(errors.UnroutableError())
+        case _:
+            return _answer(error.description or error.name, error.code or 500)
 
 
 def _unexpected(error: Exception) -> Response:
