@@ -48,4 +48,6 @@ def checked(texts: object) -> list[str]:
             raise ValueError(f"texts[{position}] is {type(text).__name__}; give a string")
         if len(text) > MAX_CHARACTERS:
             raise ValueError(f"texts[{position}] has {len(text)} characters; the limit is {MAX_CHARACTERS}")
+        if any("\ud800" <= character <= "\udfff" for character in text):  # JSON can name them, a tokenizer cannot
+            raise ValueError(f"texts[{position}] holds half of a surrogate pair; give valid Unicode")
     return texts

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 
 import instar
@@ -27,6 +28,7 @@ class Padded(torch.nn.Module):
         return torch.nn.functional.pad(x, (1, 0, 2, 0), value=0.5).clamp(min=None, max=7.0)
 
 
+@pytest.mark.system
 def test_a_package_runs_in_a_process_that_has_done_nothing_before(tmp_path: Path) -> None:
     instar.pack(Padded(), torch.zeros(1, 1, 3, 4), tmp_path / "package")
     done = subprocess.run([sys.executable, "-c", RUN, str(tmp_path)], capture_output=True, text=True, timeout=60)

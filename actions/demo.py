@@ -1,0 +1,221 @@
+"""`make demo`: pack real models, serve them on this machine, ask them about real photographs and sentences.
+
+Every answer goes the whole way: HTTP request, server, container, handler, model, and back. It is held against what is
+known of the photograph or the sentence, and against the plain PyTorch module, which must give the same numbers.
+
+`QUICK=1` takes fewer repeats, `JSON=1` prints one JSON object (see `tests/bench/figures.py`).
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from actions.classify.picture import decode, pixels
+from actions.local import Invoked, Server, serving
+from tests.bench import figures
+from tokenizers import Tokenizer
+
+from actions import build, examples
+
+FIGURES = ("cold_ms", "prewarmed_ms", "warm_ms", "images_right", "images_shown", "sentences_right")
+KIND = "pytorch:2"
+PREWARMED_MB, COLD_MB = 512, 384  # stem cells wait with the one amount of memory and not with the other
+SERVER_MB = 16 * PREWARMED_MB  # counted, not used: enough that a stem cell always finds room
+KEEP_ALIVE_S = 3.0  # each action is replaced many times, and the containers of old ones are of no use
+TOP = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How much is done."""
+
+    fresh: int = 5  # how often each action is started cold, and prewarmed
+    warm: int = 4  # how often it is called again after each cold start
+    views: int = 3  # how many of the classifiers see each photograph
+
+
+QUICK = Effort(fresh=2, warm=3, views=1)
+
+
+class Demo:
+    """One run: what was asked, what came back, and the report of it."""
+
+    def __init__(self, server: Server, archives: dict[str, Path], report: figures.Report) -> None:
+        self.server = server
+        self.archives = archives
+        self.report = report
+        self.unequal = 0
+        self.times: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
+
+    def create(self, name: str, memory_mb: int) -> None:
+        self.server.create(name, self.archives[name], kind=KIND, memory_mb=memory_mb)
+
+    def timed(self, name: str, arguments: dict[str, Any], expected_start: str) -> Invoked:
+        """Invoke and note the time. Raises `RuntimeError` if the container started in another way than was meant."""
+        invoked = self.server.invoke(name, arguments)
+        if invoked.start != expected_start:
+            raise RuntimeError(f"{name} was to start {expected_start} and started {invoked.start}")
+        self.times[name][invoked.start].append(invoked.elapsed_ms)
+        self.report.row(action=name, start=invoked.start, ms=invoked.elapsed_ms, **invoked.times_ms)
+        return invoked
+
+
+def main() -> None:
+    settings = figures.Settings.of(os.environ)
+    effort = QUICK if settings.quick else Effort()
+    with figures.reporting(FIGURES, settings) as report, tempfile.TemporaryDirectory(prefix="instar-demo-") as folder:
+        archives = pack(Path(folder) / "build")
+        cells = f"{KIND}:{PREWARMED_MB}:1"
+        with serving(Path(folder), prewarm=[cells], memory_mb=SERVER_MB, keep_alive_s=KEEP_ALIVE_S) as server:
+            server.await_event("prewarmed")
+            server.create("hello", build.HERE / "hello" / "hello.py", kind="python:3", memory_mb=128)
+            report.say(f"hello says: {server.invoke('hello', {'name': 'Ada'}).result['greeting']}")
+            demo = Demo(server, archives, report)
+            for name in archives:
+                demo.create(name, COLD_MB)
+            show_photographs(demo, effort)
+            show_sentences(demo)
+            start_in_each_way(demo, effort)
+    for start in ("cold", "prewarmed", "warm"):
+        report.measure(f"{start}_ms", [ms for times in demo.times.values() for ms in times[start]])
+    report.say(times_table(demo))
+    if demo.unequal:
+        sys.exit(f"{demo.unequal} answers are not those of the plain PyTorch modules")
+
+
+def pack(out: Path) -> dict[str, Path]:
+    """The zip of each action, by name."""
+    archives = {}
+    with figures.progress(100 * len(build.RECIPES), "pack") as bar:
+        for number, name in enumerate(build.RECIPES):
+            bar.set_description(f"pack {name}")
+
+            def progress(_what: str, done: int, total: int, number: int = number) -> None:
+                bar.update(100 * number + 100 * done // max(total, 1) - bar.n)
+
+            archives[name] = build.build(name, out, progress=progress)
+            bar.update(100 * (number + 1) - bar.n)
+    return archives
+
+
+def show_photographs(demo: Demo, effort: Effort) -> None:
+    """Every photograph to as many classifiers as `effort` says, which take turns."""
+    names = [name for name in demo.archives if name.startswith("classify")]
+    photographs = examples.photographs()
+    labels = (build.HERE / "classify" / "classes.txt").read_text(encoding="utf-8").splitlines()
+    expected = {name: classifier(name) for name in names}
+    right, lines = 0, []
+    with figures.progress(effort.views * len(photographs), "photographs") as bar:
+        for number, photograph in enumerate(photographs):
+            said = dict.fromkeys(names, "")
+            for name in [names[(number + view) % len(names)] for view in range(effort.views)]:
+                classes = demo.server.invoke(name, picture(photograph)).result["classes"]
+                equal = [(one["probability"], one["index"]) for one in classes] == expected[name](photograph)
+                is_right = classes[0]["index"] == photograph.index
+                demo.unequal += not equal
+                right += is_right
+                said[name] = f"{classes[0]['label']} {classes[0]['probability']:.0%}"
+                file = photograph.path.name
+                demo.report.row(action=name, photograph=file, classes=classes, right=is_right, equal=equal)
+                bar.update()
+            lines.append((photograph.path.name, labels[photograph.index], *said.values()))
+    demo.report.say(figures.table(("photograph", "shows", *names), lines))
+    demo.report.state("images_right", right)
+    demo.report.state("images_shown", effort.views * len(photographs))
+
+
+def show_sentences(demo: Demo) -> None:
+    """All sentences at once; the nearest one to each must be the one that means the same."""
+    sentences = examples.SENTENCES
+    result = demo.server.invoke("embed", {"texts": sentences}).result
+    similarities = result["similarities"]
+    equal = result["vectors"] == encoder()(sentences)
+    demo.unequal += not equal
+    others = [[(row[j], j) for j in range(len(row)) if j != i] for i, row in enumerate(similarities)]
+    right = sum(max(other)[1] == examples.partner(i) for i, other in enumerate(others))
+    closest, i, j = max((*max(other), i) for i, other in enumerate(others))
+    demo.report.row(action="embed", sentences=sentences, similarities=similarities, right=right, equal=equal)
+    demo.report.state("sentences_right", right)
+    demo.report.say(
+        f"The two closest of {len(sentences)} sentences ({closest:.2f}):\n  {sentences[i]}\n  {sentences[j]}\n"
+        f"The nearest neighbour of {right} of them means the same."
+    )
+
+
+def start_in_each_way(demo: Demo, effort: Effort) -> None:
+    """Cold, prewarmed and warm in turn for each action, with nothing else going on in the server."""
+    first = picture(examples.photographs()[0])
+    arguments = {name: {"texts": examples.SENTENCES[:2]} if name == "embed" else first for name in demo.archives}
+    with figures.progress(2 * effort.fresh * len(arguments), "starts") as bar:
+        for _, name in figures.interleaved(list(arguments), effort.fresh):
+            demo.create(name, COLD_MB)
+            demo.timed(name, arguments[name], "cold")
+            for _ in range(effort.warm):
+                demo.timed(name, arguments[name], "warm")
+            bar.update()
+            demo.create(name, PREWARMED_MB)
+            demo.timed(name, arguments[name], "prewarmed")
+            demo.server.await_event("prewarmed")  # the cell that was taken is replaced
+            bar.update()
+
+
+def picture(photograph: examples.Photograph) -> dict[str, Any]:
+    """The request that shows a photograph."""
+    return {"image": base64.b64encode(photograph.path.read_bytes()).decode(), "top": TOP}
+
+
+def classifier(name: str) -> Callable[[examples.Photograph], list[tuple[float, int]]]:
+    """What the plain module says of a photograph: the `TOP` probabilities with their classes."""
+    module = build.module(name)
+    _, size = build.RECIPES[name].inputs["inputs"]
+
+    def classify(photograph: examples.Photograph) -> list[tuple[float, int]]:
+        values = pixels(decode(picture(photograph)["image"]), size=int(size[-1]))
+        with torch.inference_mode():
+            top = module(torch.from_numpy(values)).softmax(dim=1)[0].topk(TOP)
+        return list(zip(top.values.tolist(), top.indices.tolist(), strict=True))
+
+    return classify
+
+
+def encoder() -> Callable[[list[str]], list[list[float]]]:
+    """What the plain module makes of sentences."""
+    module = build.module("embed")
+    tokenizer = Tokenizer.from_file(str(build.RECIPES["embed"].fetched["tokenizer.json"]()))
+    tokenizer.no_truncation()
+    tokenizer.enable_padding()
+
+    def encode(sentences: list[str]) -> list[list[float]]:
+        encodings = tokenizer.encode_batch(sentences)
+        with torch.inference_mode():
+            vectors = module(
+                torch.tensor([one.ids for one in encodings]), torch.tensor([one.attention_mask for one in encodings])
+            )
+        return vectors.tolist()  # type: ignore[no-any-return]
+
+    return encode
+
+
+def times_table(demo: Demo) -> str:
+    def lines() -> Iterator[tuple[object, ...]]:
+        for name, times in demo.times.items():
+            for start in ("cold", "prewarmed", "warm"):
+                lower, middle, upper = figures.quartiles(times[start])
+                yield name, start, len(times[start]), lower, middle, upper
+
+    return figures.table(
+        ("ms to the answer", "start", "times", "lower quartile", "median", "upper quartile"), lines()
+    )
+
+
+if __name__ == "__main__":
+    main()
