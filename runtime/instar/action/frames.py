@@ -104,6 +104,7 @@ class Start:
     source: str  # path of the main module
     main: str  # name of the function in it
     environ: Mapping[str, str]
+    result_bytes: int  # the largest result that the proxy takes
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +153,16 @@ def encode_message(frame: Message) -> tuple[bytes, bytes]:
     match frame:
         case Run(body) | Finished(body):
             payload = body
-        case Start(directory, source, main, environ):
-            payload = _dump({"directory": directory, "source": source, "main": main, "environ": dict(environ)})
+        case Start():
+            payload = _dump(
+                {
+                    "directory": frame.directory,
+                    "source": frame.source,
+                    "main": frame.main,
+                    "environ": dict(frame.environ),
+                    "result_bytes": frame.result_bytes,
+                }
+            )
         case NotStarted(error):
             payload = _dump({"error": error})
         case Refused(status, error):
@@ -183,15 +192,18 @@ def decode_message(header: bytes, payload: bytes) -> Message:
         return Started()
     document = _json(payload)
     match document:
-        case {"directory": str(directory), "source": str(source), "main": str(main), "environ": dict(environ)}:
-            if kind is Start:
-                return Start(directory, source, main, {str(k): str(v) for k, v in environ.items()})
-        case {"status": 400 | 502 as status, "error": str(error)}:
-            if kind is Refused:
-                return Refused(status, error)
-        case {"error": str(error)}:
-            if kind is NotStarted:
-                return NotStarted(error)
+        case {
+            "directory": str(directory),
+            "source": str(source),
+            "main": str(main),
+            "environ": dict(environ),
+            "result_bytes": int(result_bytes),
+        } if kind is Start:
+            return Start(directory, source, main, environ, result_bytes)
+        case {"status": 400 | 502 as status, "error": str(error)} if kind is Refused:
+            return Refused(status, error)
+        case {"error": str(error)} if kind is NotStarted:
+            return NotStarted(error)
     raise ProtocolError(f"a frame of kind {header[0]} holds {payload[:80]!r}")
 
 

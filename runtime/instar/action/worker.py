@@ -70,14 +70,16 @@ def serve(connection: socket.socket, door: socket.socket, models: Sequence[str])
 def _serve(channel: Channel, streams: Streams, await_models: Callable[[], None]) -> None:
     me = os.getpid()
     function: Function | None = None
+    result_bytes = 0
     while True:
         frame = channel.receive()
         answer: Answer
         match frame:
             case Start():
                 function, answer = start(frame, await_models)
+                result_bytes = frame.result_bytes
             case Run(body) if function is not None:
-                answer = call(function, body)
+                answer = call(function, body, result_bytes=result_bytes)
             case _:
                 raise ProtocolError(f"the worker was sent a {type(frame).__name__} out of turn")
         if os.getpid() != me:
@@ -107,7 +109,7 @@ def start(frame: Start, await_models: Callable[[], None]) -> tuple[Function | No
     return function, Started()
 
 
-def call(function: Function, body: bytes) -> Finished | Refused:
+def call(function: Function, body: bytes, *, result_bytes: int) -> Finished | Refused:
     """Call the function with the body of a `/run` and put its result into bytes."""
     try:
         value, context = parse(body)
@@ -126,9 +128,12 @@ def call(function: Function, body: bytes) -> Finished | Refused:
     if not isinstance(result, dict | list | tuple | None):
         return Refused(502, NOT_AN_OBJECT)
     try:
-        return Finished(json.dumps(result, ensure_ascii=False, allow_nan=False).encode() + b"\n")
+        data = json.dumps(result, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
         return Refused(502, f"The action's result is not JSON: {error}")
+    if len(data) > result_bytes:
+        return Refused(502, f"The action's result has {len(data)} bytes; at most {result_bytes} are passed on.")
+    return Finished(data)
 
 
 def parse(body: bytes) -> tuple[Any, Mapping[str, str]]:

@@ -53,7 +53,10 @@ class Reply:
 
 
 def failure(status: int, text: str) -> Reply:
-    return Reply(status, json.dumps({"error": text}, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+    return Reply(
+        status,
+        json.dumps({"error": text}, ensure_ascii=False, separators=(",", ":")).encode("utf-8", "replace") + b"\n",
+    )
 
 
 class Empty:
@@ -131,7 +134,8 @@ class Function:
             environ = {**os.environ, **init.environ}
             models = packages.find(directory) + packages.named(environ, directory, scratch)
             fork = Fork(models, str(self._store))
-            error = self._start(fork, Start(str(directory), str(source), init.main, init.environ))
+            start = Start(str(directory), str(source), init.main, init.environ, self._limits.run_bytes)
+            error = self._start(fork, start)
         except (InstarError, OSError) as reason:
             sentinels.complain(str(reason))
         if error is not None:

@@ -64,7 +64,9 @@ def _listener(options: argparse.Namespace) -> socket.socket:
             raise OSError("it does not listen")
         return listener
     except (OSError, OverflowError) as error:
-        sys.exit(f"instar-runtime: cannot listen on {where}: {getattr(error, 'strerror', None) or error}")
+        # Not strerror: `create_server` adds the address to it, which stands in the line already.
+        number = getattr(error, "errno", None)
+        sys.exit(f"instar-runtime: cannot listen on {where}: {os.strerror(number) if number else error}")
 
 
 def _work(parent: str | None) -> Path:
