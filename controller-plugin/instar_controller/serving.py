@@ -123,8 +123,9 @@ def _listen(http: HttpSettings) -> socket.socket:
     try:
         return socket.create_server((http.host, http.port), family=family, backlog=1024)
     except OSError as error:
+        why = os.strerror(error.errno) if error.errno else str(error)
         raise SettingsError(
-            f"cannot listen on port {http.port} of {http.host}: {error.strerror}; choose another with --port"
+            f"cannot listen on port {http.port} of {http.host}: {why}; choose another with --port"
         ) from error
 
 

@@ -104,13 +104,14 @@ def parse_stem_cells(texts: Sequence[str], *, memory_mb: int, manifest: Manifest
 
 
 def _parse_stem_cells(text: str, manifest: Manifest) -> StemCells:
+    form = "write KIND:MEMORY:COUNT, such as pytorch:2:256:1"
     kind, *numbers = text.rsplit(":", 2)
     if len(numbers) != 2 or not all(number.isdecimal() for number in numbers):
-        raise SettingsError(f"--prewarm {text}: write KIND:MEMORY:COUNT, such as pytorch:2:256:1")
+        raise SettingsError(f"--prewarm {text}: {form}")
     found = manifest.resolve(kind)
     if found is None:
         known = ", ".join(known.kind for known in manifest.kinds)
-        raise SettingsError(f"--prewarm {text}: there is no kind '{kind}'; there are {known}")
+        raise SettingsError(f"--prewarm {text}: there is no kind '{kind}'; {form}, where a kind is one of {known}")
     return StemCells(found.kind, int(numbers[0]), int(numbers[1]))
 
 

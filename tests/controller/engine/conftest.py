@@ -6,27 +6,17 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import container_processes
 import pytest
 from engines import Engine
+from makers import Maker
 
 from instar_controller.clients.process import ProcessContainers
 from instar_controller.clients.threads import ThreadContainers
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
-from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Containers
-
-
-@dataclass
-class Maker:
-    """Containers, and how one of them can be made to die."""
-
-    containers: Containers
-    kill: Callable[[ContainerId], None]
 
 
 @pytest.fixture(params=["threads", pytest.param("processes", marks=pytest.mark.system)])

@@ -8,7 +8,7 @@ import socket
 import threading
 
 import pytest
-from conftest import Maker
+from makers import Maker
 
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId

@@ -1,0 +1,1 @@
+"""Puts this folder on the path: `container_processes` serves the tests of several of its folders."""

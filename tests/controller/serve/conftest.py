@@ -1,0 +1,37 @@
+"""Servers that end with their test, and leave nothing behind."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from container_processes import below
+from servers import Server
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers; by default all on one state directory, one after the other."""
+    started: list[Server] = []
+
+    def make(*options: str, state: Path | None = None) -> Server:
+        started.append(Server(state or tmp_path / "state", *options))
+        return started[-1]
+
+    yield make
+    for server in started:
+        if server.process.poll() is None:
+            server.end(signal.SIGINT)
+    for server in started:
+        assert below(server.containers) == []
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """One server for all tests of a file, without stem cells."""
+    running = Server(tmp_path_factory.mktemp("state"), "--prewarm", "none")
+    yield running
+    running.end(signal.SIGINT)
+    assert below(running.containers) == []

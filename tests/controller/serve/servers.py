@@ -1,0 +1,116 @@
+"""`instar serve` as a process, and a client of it that can do what its tests need."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import json
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+WAIT_S = 20.0  # for anything that is sure to happen
+ECHO = "def main(args):\n    print('echo')\n    return args\n"
+MEETING = """
+import socket
+def main(args):
+    with socket.create_connection(("127.0.0.1", args["port"])) as meeting:
+        meeting.recv(1)
+    return {"met": True}
+"""  # runs until the test that it calls hangs up
+
+
+def launch(*options: str) -> subprocess.Popen[str]:
+    """The bare command."""
+    command = [str(Path(sys.executable).with_name("instar")), "serve", *options]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+class Server:
+    """A running server on a free port; its containers work below `containers`."""
+
+    def __init__(self, state: Path, *options: str) -> None:
+        self.state = state
+        self.containers = state / "containers"
+        self.process = launch("--json", "--port", "0", "--state", str(state), *options)
+        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self._callers = ThreadPoolExecutor(64)
+        listening = self.event("listening")
+        self.auth: str = listening["auth"]
+        self.host: str = listening["apihost"].removeprefix("http://")
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._events.put(json.loads(line))
+
+    def event(self, name: str) -> dict[str, Any]:
+        """The next event of that name."""
+        while (event := self._events.get(timeout=WAIT_S))["event"] != name:
+            pass
+        return event
+
+    def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
+        """One request on a connection of its own: status and JSON."""
+        data = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+        token = base64.b64encode(self.auth.encode()).decode()
+        headers = {"Authorization": f"Basic {token}", "Content-Type": "application/json"}
+        connection = http.client.HTTPConnection(self.host, timeout=WAIT_S * 3)
+        try:
+            connection.request(method, f"/api/v1/namespaces/_{path}", data, headers)
+            response = connection.getresponse()
+            answer = response.read()
+        finally:
+            connection.close()
+        is_json = response.headers.get_content_type() == "application/json"
+        return response.status, json.loads(answer) if is_json else answer.decode()
+
+    def create(self, name: str, code: str = ECHO, **limits: int) -> None:
+        body = {"exec": {"kind": "python:3", "code": code}, "limits": limits}
+        status, answer = self.request("PUT", f"/actions/{name}", body)
+        assert status == 200, answer
+
+    def invoke(self, name: str, arguments: object = None) -> tuple[int, dict[str, Any]]:
+        """A blocking invocation: status and activation."""
+        return self.request("POST", f"/actions/{name}?blocking=true", arguments or {})
+
+    def invoke_aside(self, name: str, arguments: object = None) -> Future[tuple[int, dict[str, Any]]]:
+        """The same, from a thread of its own."""
+        return self._callers.submit(self.invoke, name, arguments)
+
+    def start_of(self, name: str) -> str:
+        """Invoke, and tell how it started."""
+        status, activation = self.invoke(name)
+        assert status == 200, activation
+        return str(annotations(activation)["instar"]["start"])
+
+    def record(self, activation_id: str) -> dict[str, Any]:
+        """The stored record, which a blocking caller may ask for a moment before it is there."""
+        for _ in range(1000):
+            status, activation = self.request("GET", f"/activations/{activation_id}")
+            if status == 200:
+                return dict(activation)
+        raise AssertionError(f"there is no record of {activation_id}")
+
+    def end(self, number: int) -> tuple[int, str]:
+        """Send a signal and wait for the end: exit status and what was said on standard error."""
+        self.process.send_signal(number)
+        status = self.process.wait(WAIT_S)
+        self._reader.join(WAIT_S)
+        assert self.process.stdout is not None and self.process.stderr is not None
+        said = self.process.stderr.read()
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return status, said
+
+
+def annotations(activation: dict[str, Any]) -> dict[str, Any]:
+    pairs: Sequence[dict[str, Any]] = activation["annotations"]
+    return {pair["key"]: pair["value"] for pair in pairs}
