@@ -70,9 +70,7 @@ def _refused(error: errors.ControllerError) -> Response:
 def _unrouted(error: HTTPException) -> Response:
     match error:
         case RequestEntityTooLarge():
-            answer = text_answer("Request too large", 400)
-            answer.headers["Connection"] = "close"
-            return answer
+            return text_answer("Request too large", 400)
         case NotFound() | MethodNotAllowed():
             # A path that exists, but not with this method, is no resource either: OpenWhisk answers both alike.
             return _refused(errors.UnroutableError())

@@ -1,9 +1,9 @@
 """The store on disk: SQLite in write-ahead mode.
 
 One rule: what a `put` or `delete` has returned from is on the disk. Every write is one transaction, and
-`synchronous=FULL` makes its commit wait for the disk, so a power cut takes no acknowledged write with it;
-on the machine of the README's figures that costs a write about a millisecond, and no invocation waits for
-one. Readers use connections of their own and never wait for the writer.
+`synchronous=FULL` makes its commit wait for the disk, so a power cut takes no acknowledged write with it. That
+costs a write some milliseconds (median 2 to 4, measured on a virtual disk with 2 cores), and no blocking answer waits
+for one: a record is written after it. Readers use connections of their own and never wait for the writer.
 
 Two processes never share a store: the lock beside the file goes with the process, however that ends.
 """
