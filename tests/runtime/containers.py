@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
+ROLES = ("master", "proxy", "zygote", "executor", "worker")
 GONE_S = 10  # a container that takes longer to end has not ended
 
 
@@ -103,14 +104,11 @@ class Container:
         return self.post("/run", {"value": {} if value is None else value} | context, timeout_s=timeout_s)
 
     def processes(self) -> dict[str, int]:
-        """The container's processes by role: master, proxy, zygote, executor, worker."""
-        master = self.process.pid
-        children = _children(master)
-        (zygote,) = [pid for pid in children if b"instar.action.zygote" in _command(pid)]
-        (proxy,) = [pid for pid in children if pid != zygote]
-        roles = {"master": master, "proxy": proxy, "zygote": zygote}
-        # The executor is forked first, the worker after it.
-        return roles | dict(zip(("executor", "worker"), sorted(_children(zygote)), strict=False))
+        """The container's processes by role; those that a function started have none."""
+        below = [self.process.pid]
+        for pid in below:
+            below += _children(pid)
+        return {_name(pid): pid for pid in below if _name(pid) in ROLES}
 
     def group(self) -> list[int]:
         """Every live process whose group or session is this container's."""
@@ -162,8 +160,9 @@ def _children(pid: int) -> list[int]:
     return [child for child, fields in _statuses() if fields[1] == pid]
 
 
-def _command(pid: int) -> bytes:
-    return Path(f"/proc/{pid}/cmdline").read_bytes()
+def _name(pid: int) -> str:
+    name = Path(f"/proc/{pid}/comm").read_text().strip()
+    return "master" if name == "instar-runtime" else name.removeprefix("instar-")
 
 
 def _statuses() -> Iterator[tuple[int, tuple[str, int, int, int]]]:

@@ -16,15 +16,18 @@ import signal
 from collections.abc import Collection
 from pathlib import Path
 
-PR_SET_CHILD_SUBREAPER = 36  # linux/prctl.h
+PR_SET_NAME = 15  # linux/prctl.h
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def adopt_orphans() -> None:
     """Make this process the parent of its descendants' orphans. Raises `OSError` where the kernel refuses."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
-        number = ctypes.get_errno()
-        raise OSError(number, f"prctl(PR_SET_CHILD_SUBREAPER): {os.strerror(number)}")
+    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+
+
+def name_self(name: str) -> None:
+    """What `ps` and `top` call this process; the kernel keeps 15 bytes."""
+    _prctl(PR_SET_NAME, name.encode())
 
 
 def descendants(root: int, *, spared: Collection[int] = ()) -> list[int]:
@@ -59,3 +62,10 @@ def _parent_of(pid: int) -> int:
     status = Path(f"/proc/{pid}/stat").read_bytes()
     # The name stands in parentheses and may hold anything, parentheses too; the parent is two fields after it.
     return int(status[status.rindex(b")") + 2 :].split()[1])
+
+
+def _prctl(option: int, argument: int | bytes) -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.prctl(option, argument, 0, 0, 0) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, f"prctl({option}): {os.strerror(number)}")

@@ -15,13 +15,16 @@ import os
 import select
 import signal
 import socket
+import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NoReturn
 
 from instar.action import processes
 from instar.action.frames import CONTROL_BYTES, Buried, Bury, Fork, Forked, decode_control, encode_control
-from instar.errors import ProcessError, ProtocolError
+from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor.protocol import Open, encode_open
 
 EXECUTOR_LIVES = 4  # one that dies this often dies of what it is asked to do
@@ -35,6 +38,7 @@ def main() -> None:
     options = parser.parse_args()
     control = socket.socket(fileno=options.control)
     processes.adopt_orphans()
+    processes.name_self("instar-zygote")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the proxy's to answer
 
     import torch
@@ -80,18 +84,25 @@ class Zygote:
     def run(self) -> NoReturn:
         """Answer the proxy until it goes."""
         try:
-            while True:
-                poll = select.poll()
-                poll.register(self._control, select.POLLIN)
-                poll.register(self._executor.pidfd, select.POLLIN)
-                ready = {descriptor for descriptor, _ in poll.poll()}
-                if self._executor.pidfd in ready:
-                    self._replace_executor()
-                elif not self._answer():
-                    break
+            self._serve()
+        except InstarError as error:
+            print(f"instar-zygote: {error}", file=sys.stderr, flush=True)
+        except BaseException:
+            traceback.print_exc()
         finally:
             processes.end_descendants()
             os._exit(0)
+
+    def _serve(self) -> None:
+        while True:
+            poll = select.poll()
+            poll.register(self._control, select.POLLIN)
+            poll.register(self._executor.pidfd, select.POLLIN)
+            ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._executor.pidfd in ready:
+                self._replace_executor()
+            elif not self._answer():
+                return
 
     def _answer(self) -> bool:
         data, descriptors, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
@@ -111,7 +122,9 @@ class Zygote:
 
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         names = [name for name, _ in fork.models]
-        pid = self._fork(lambda: worker.serve(channel, theirs, names), unwanted=[door, self._executor])
+        pid = self._fork(
+            "instar-worker", partial(worker.serve, channel, theirs, names), unwanted=[door, self._executor]
+        )
         channel.close()
         theirs.close()
         self._worker = Worker(pid, door, fork)
@@ -135,7 +148,8 @@ class Zygote:
 
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         unwanted = [control, *([self._worker.door] if self._worker else [])]
-        pid = self._fork(lambda: server.serve(theirs, arena_bytes=self._arena_bytes), unwanted=unwanted)
+        body = partial(server.serve, theirs, arena_bytes=self._arena_bytes)
+        pid = self._fork("instar-executor", body, unwanted=unwanted)
         theirs.close()
         return Executor(pid, os.pidfd_open(pid), control)
 
@@ -161,11 +175,12 @@ class Zygote:
             except OSError:
                 return  # one of them has just died, which the next turn of the loop sees and mends
 
-    def _fork(self, body: Callable[[], NoReturn], *, unwanted: Sequence[socket.socket | Executor]) -> int:
+    def _fork(self, name: str, body: Callable[[], NoReturn], *, unwanted: Sequence[socket.socket | Executor]) -> int:
         pid = os.fork()
         if pid:
             return pid
         try:
+            processes.name_self(name)
             for one in (self._control, *unwanted):
                 one.close()
             import torch

@@ -71,6 +71,7 @@ class Container:
     # gunicorn calls hooks by the number of their parameters
 
     def _on_fork(self, _master: object, _proxy: object) -> None:
+        processes.name_self("instar-proxy")
         master_pidfd = os.pidfd_open(os.getppid())
         threading.Thread(target=self._guard, args=(master_pidfd,), name="guard", daemon=True).start()
 

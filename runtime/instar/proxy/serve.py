@@ -31,6 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.lifeline is not None and os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # whoever holds the lifeline may also kill the group
     processes.adopt_orphans()
+    processes.name_self("instar-runtime")
     zygote = Zygote(arena_mib=options.arena_mib)
 
     from instar.proxy.container import Container  # late, for torch is being imported meanwhile
