@@ -115,7 +115,8 @@ def build(name: str, out: Path, *, weights_at: str | None = None, progress: Prog
                 file.write(fetch(), target)
             for part in (MODEL_FILE, WEIGHTS_FILE):
                 if (package / part).exists():
-                    file.write(package / part, f"{recipe.package}/{part}")
+                    # Weights hardly shrink, so that packing them takes longer than it saves.
+                    file.write(package / part, f"{recipe.package}/{part}", zipfile.ZIP_STORED)
         return archive.replace(out / f"{name}.zip")
 
 

@@ -95,6 +95,9 @@ class Server:
         line, _, self._unread = self._unread.partition(b"\n")
         return line
 
+    def _url(self, action: str, query: str) -> str:
+        return f"{self._namespace}/actions/{action}?{query}"
+
     def _answer(self, response: requests.Response) -> dict[str, Any]:
         document: dict[str, Any] = response.json()
         if response.status_code == 200:

@@ -144,7 +144,6 @@ def small_vit() -> torch.nn.Module:
         num_attention_heads=4,
         intermediate_size=192,
         image_size=64,
-        num_labels=10,
     )
     return Pixels(ViTForImageClassification(config))
 
