@@ -10,6 +10,7 @@ Here, and nowhere else, the parts are put together.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import os
@@ -63,17 +64,18 @@ def run(arguments: argparse.Namespace) -> int:
 def _print_text(notice: Notice) -> None:
     match notice:
         case Listening(url, identity, chosen):
-            print(f"Serving OpenWhisk on {url}, state in {chosen.state}. Ctrl-C ends it. For wsk:")
-            print(f"  wsk property set --apihost {url}")
-            print(f"  wsk property set --auth {identity.api_key}", flush=True)
+            _print(f"Serving OpenWhisk on {url}, state in {chosen.state}. Ctrl-C ends it. For wsk:")
+            _print(f"  wsk property set --apihost {url}")
+            _print(f"  wsk property set --auth {identity.api_key}")
         case Prewarmed():
             pass
 
 
 def _print_json(notice: Notice) -> None:
+    event: dict[str, object]
     match notice:
         case Listening(url, identity, chosen):
-            event: dict[str, object] = {
+            event = {
                 "event": "listening",
                 "apihost": url,
                 "auth": identity.api_key,
@@ -82,4 +84,9 @@ def _print_json(notice: Notice) -> None:
             }
         case Prewarmed(kind, memory_mb):
             event = {"event": "prewarmed", "kind": kind, "memory": memory_mb}
-    print(json.dumps(event), flush=True)
+    _print(json.dumps(event))
+
+
+def _print(line: str) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop serving
+        print(line, flush=True)

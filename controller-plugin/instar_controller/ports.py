@@ -166,4 +166,4 @@ class Containers(Protocol):
         """
 
     def close(self) -> None:
-        """Remove every container that is left."""
+        """Remove every container that is left, and start no more."""

@@ -155,9 +155,13 @@ def _identity(store: Store, clock: Clock, settings: ServeSettings) -> Identity:
     read."""
     found = identities.of_namespace(store, settings.namespace)
     identity = found or identities.create(store, clock, settings.namespace)
-    descriptor = os.open(settings.state / KEY_FILE, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(identity.api_key + "\n")
+    path = settings.state / KEY_FILE
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(identity.api_key + "\n")
+    except OSError as error:
+        raise StoreError(f"cannot write the key to {path}: {error.strerror}; choose another --state") from error
     return identity
 
 

@@ -66,10 +66,12 @@ def make(
             raise SettingsError(
                 f"--prewarm {cells.kind}:{cells.memory_mb}: more than the {memory_mb} MB of all containers together"
             )
+    containers = memory_mb // limits.memory_mb.least
     return ServeSettings(
-        state=state,
+        state=state.expanduser().absolute(),
         http=HttpSettings(host=_loopback(host), port=port),
         pool=PoolSettings(memory_mb=memory_mb, keep_alive_s=keep_alive_s, stem_cells=tuple(stem_cells)),
+        engine=EngineSettings(threads=32 + 2 * containers),
         limits=limits,
     )
 

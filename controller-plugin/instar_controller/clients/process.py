@@ -10,7 +10,8 @@ notices the end. `memory_mb` is counted by the pool but not enforced: address-sp
 which reserves far more than it uses, and other limits need privileges. A process that uses more than it
 said takes it from the others.
 
-Linux only: the end of a process is noticed through its pidfd.
+Every user of this machine can reach a container's port, as they can reach that of a Docker container. Linux
+only: the end of a process is noticed through its pidfd.
 """
 
 from __future__ import annotations
@@ -76,12 +77,15 @@ class ProcessContainers:
         self._grace_s = grace_s
         self._containers: dict[ContainerId, _Container] = {}
         self._lock = threading.Lock()  # for the dictionary
+        self._is_closed = False
         self._spawning = threading.Lock()  # held from a container's first trace until it is in the dictionary
 
     def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
         """Start the processes and wait until they answer."""
         try:
             with self._spawning:
+                if self._is_closed:
+                    raise ContainerError(f"container {id} is not started: its maker is closed")
                 container = self._spawn(id, on_exit)
         except OSError as error:
             raise ContainerError(f"the processes of container {id} cannot be started: {error}") from error
@@ -126,8 +130,9 @@ class ProcessContainers:
             shutil.rmtree(container.work, ignore_errors=True)
 
     def close(self) -> None:
-        """Remove every container that is left."""
-        with self._lock:
+        """Remove every container that is left, and start no more."""
+        with self._spawning, self._lock:
+            self._is_closed = True
             left = list(self._containers.values())
         for container in left:
             _signal(container, signal.SIGTERM)

@@ -39,11 +39,14 @@ class ThreadContainers:
     def __init__(self, world: Mapping[str, object] | None = None) -> None:
         self._world = dict(world or {})
         self._containers: dict[ContainerId, _Container] = {}
+        self._is_closed = False
         self._lock = threading.Lock()
 
     def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
         """Make a container: there is nothing to boot."""
         with self._lock:
+            if self._is_closed:
+                raise ContainerError(f"container {id} is not started: its maker is closed")
             self._containers[id] = _Container(on_exit)
 
     def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
@@ -92,8 +95,11 @@ class ThreadContainers:
         self.remove(id)
 
     def close(self) -> None:
-        """Remove every container that is left."""
-        for id in list(self._containers):
+        """Remove every container that is left, and start no more."""
+        with self._lock:
+            self._is_closed = True
+            left = list(self._containers)
+        for id in left:
             self.remove(id)
 
     def __repr__(self) -> str:

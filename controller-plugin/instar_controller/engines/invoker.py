@@ -48,7 +48,7 @@ class EngineSettings:
     """The engine's own limits."""
 
     name: str = "invoker0/instar"
-    threads: int = 64  # at most two a container are busy at a time, and one more for a moment after each job
+    threads: int = 64  # a container keeps one busy, two when it is removed; a finished job one for a moment
     queue_length: int = 1024  # jobs that may wait; beyond, callers are told to come back
     log_wait_ms: int = 2000  # for the sentinels of an answered run, or the end of a container's streams
     removal_s: float = 15.0  # for the containers at the very end; what is left then is killed
@@ -127,6 +127,7 @@ class Invoker:
         self._containers.close()
         self._debts.wait_until_paid(self._settings.removal_s)
         self._hands.shutdown()
+        self._timer.join()
 
     # The scheduler: under the lock, without I/O.
 
@@ -154,9 +155,12 @@ class Invoker:
     def _give(self, commands: Iterable[Command]) -> None:
         for command in commands:
             if isinstance(command, Fail):
-                self._perform(command)  # it waits for nothing, and after `close` there is no one else to do it
-            else:
+                self._perform(command)  # it waits for nothing
+                continue
+            try:
                 self._hands.submit(self._perform, command)
+            except RuntimeError:  # shut down: this is the last thing that is done
+                self._perform(command)
 
     # The commands: without the lock, in threads that may block.
 

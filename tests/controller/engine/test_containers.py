@@ -159,7 +159,9 @@ def test_containers_do_not_share_their_functions(maker: Maker) -> None:
     assert json.loads(outcome.body) == {"n": 1}
 
 
-def test_closing_removes_whatever_is_left(maker: Maker) -> None:
+def test_closing_removes_whatever_is_left_and_starts_no_more(maker: Maker) -> None:
     ended = start(maker.containers)
     maker.containers.close()
     assert ended.get(timeout=5) == C1
+    with pytest.raises(ContainerError, match="its maker is closed"):
+        start(maker.containers)

@@ -41,6 +41,12 @@ def test_a_state_directory_that_cannot_be_written_to() -> None:
     assert "/proc/1" in said and "name a directory that you may write to" in said
 
 
+def test_a_key_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "key").mkdir()
+    said = refusal("--port", "0", "--state", str(tmp_path))
+    assert f"cannot write the key to {tmp_path}/key: Is a directory" in said
+
+
 def test_a_second_server_on_one_state_directory(start: Callable[..., Server]) -> None:
     server = start("--prewarm", "none")
     said = refusal("--port", "0", "--state", str(server.state))

@@ -77,6 +77,12 @@ def test_stem_cells_larger_than_the_pool_are_refused() -> None:
         make(stem_cells=[StemCells("python:3", 4096, 1)])
 
 
+def test_state_in_a_relative_directory_is_found_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir("/usr")
+    chosen = settings.make(Path("state"), host="::1", port=0, memory_mb=2048, keep_alive_s=0, stem_cells=[])
+    assert chosen.state == Path("/usr/state")
+
+
 def test_an_action_may_use_the_whole_pool() -> None:
     assert make(memory_mb=4096).limits.memory_mb.most == 4096
     assert make(memory_mb=128).limits.memory_mb.default == 128
