@@ -270,3 +270,23 @@ def test_a_body_that_is_no_run_leaves_the_function_alone(obedient: Container) ->
 def test_a_pretty_printed_body_is_taken(obedient: Container) -> None:
     body = json.dumps({"value": {"do": "{'a': 1}"}}, indent=2).encode()
     assert obedient.send("POST", "/run", body).json == {"a": 1}
+
+
+def test_a_function_that_forges_answers_loses_its_process(container: Container) -> None:
+    """It finds the proxy's socket and answers twice; the second answer never reaches another caller."""
+    source = """import os, socket
+from instar.action.frames import Finished, encode_message
+def main(args):
+    for number in map(int, os.listdir('/proc/self/fd')):
+        try:
+            end = socket.socket(fileno=os.dup(number))
+        except OSError:
+            continue
+        if end.type == socket.SOCK_STREAM:
+            end.sendall(b''.join(encode_message(Finished(b'{"forged": true}'))) * 2)
+    return {'real': True}
+"""
+    assert container.init(source).status == 200
+    assert container.run().json == {"forged": True}
+    late = container.run()
+    assert (late.status, late.json) == (500, {"error": "command exited"})

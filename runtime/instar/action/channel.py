@@ -42,13 +42,13 @@ class Channel:
         payload = self._exactly(payload_bytes(header, limit=self._limit_bytes))
         return decode_message(header, bytes(payload))
 
-    def peer_has_ended(self) -> bool:
-        """Whether the watched peer is dead already."""
+    def is_quiet(self) -> bool:
+        """Whether the peer lives and has nothing to say, as it must between an answer and the next question."""
         poll = select.poll()
-        poll.register(self._connection, 0)  # only its hang-up, which is always reported
+        poll.register(self._connection, select.POLLIN)  # also the end of file
         if self._peer is not None:
             poll.register(self._peer, select.POLLIN)
-        return bool(poll.poll(0))
+        return not poll.poll(0)
 
     def close(self) -> None:
         self._connection.close()

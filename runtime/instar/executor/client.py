@@ -91,6 +91,7 @@ class Connection:
         self._door = door  # where the zygote hands in a session, and another whenever it has a new executor
         self._session: socket.socket | None = None
         self._arena: Arena | None = None
+        self._known: dict[str, Described] = {}
         self._number = 0
         self._in_step = True  # False while an answer may be on its way that nobody waits for any more
         self._turn = threading.RLock()
@@ -99,11 +100,13 @@ class Connection:
     def describe(self, name: str) -> Described:
         """How a model is called. Waits until it is loaded; raises what went wrong with that."""
         with self._turn:
-            reply, _ = self._ask(Describe(name))
-            self._in_step = True
-        if not isinstance(reply, Described):
-            raise ProtocolError(f"the executor described {name!r} with a {type(reply).__name__}")
-        return reply
+            if name not in self._known:
+                reply, _ = self._ask(Describe(name))
+                self._in_step = True
+                if not isinstance(reply, Described):
+                    raise ProtocolError(f"the executor described {name!r} with a {type(reply).__name__}")
+                self._known[name] = reply
+            return self._known[name]
 
     def call(self, model: str, tensors: Mapping[str, torch.Tensor]) -> list[tuple[str, torch.Tensor]]:
         """Run a model; the outputs by name, in order."""

@@ -27,6 +27,7 @@ from instar.action.frames import (
     NOT_STARTED,
     Finished,
     Fork,
+    Message,
     NotStarted,
     Refused,
     Run,
@@ -105,23 +106,17 @@ class Function:
             worker = self._state
             if not isinstance(worker, Worker):
                 return failure(500, NO_ACTION)
-            if worker.has_ended():
+            if not worker.channel.is_quiet():
                 self._lose(worker)
                 return failure(500, EXITED)
             try:
                 worker.channel.send(Run(body))
-                answer = worker.channel.receive()
+                reply = _reply(worker.channel.receive())
             except (ProcessError, ProtocolError):
                 self._lose(worker)
-                sentinels.write()
-                return failure(400, EXITED)
+                reply = failure(400, EXITED)
             sentinels.write()
-            match answer:
-                case Finished(result):
-                    return Reply(200, result)
-                case Refused(status, error):
-                    return failure(status, error)
-            raise ProtocolError(f"a worker answered a run with {type(answer).__name__}")
+            return reply
 
     def _become(self, init: Init) -> str | None:
         """Unpack, fork, import. Returns what to tell the caller of a failure; why, stands on standard error."""
@@ -164,3 +159,12 @@ class Function:
     def _lose(self, worker: Worker) -> None:
         self._state = Gone()
         self._zygote.bury(worker)
+
+
+def _reply(answer: Message) -> Reply:
+    match answer:
+        case Finished(result):
+            return Reply(200, result)
+        case Refused(status, error):
+            return failure(status, error)
+    raise ProtocolError(f"a worker answered a run with {type(answer).__name__}")

@@ -33,9 +33,6 @@ class Worker:
     channel: Channel
     pidfd: int
 
-    def has_ended(self) -> bool:
-        return self.channel.peer_has_ended()
-
 
 class Zygote:
     """Owns the process and the control socket; used by one thread at a time."""
