@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -327,3 +330,22 @@ def test_two_packages_of_one_name_are_refused(tmp_path: Path, packages: Path) ->
     init, _ = one(tmp_path, {"__main__.py": CALL, "a/m/model.json": model, "b/m/model.json": model})
     assert init.status == 502
     assert "two model packages named 'm'" in init.err
+
+
+def test_a_package_comes_over_http(tmp_path: Path, packages: Path) -> None:
+    handler = partial(_Quiet, directory=str(packages))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        init, run = one(tmp_path / "a", {"__main__.py": CALL}, env={"INSTAR_MODEL": f"{url}/named"})
+        assert init.status == 200, init
+        assert run is not None and run.json == {"sum": 3.0}
+        init, _ = one(tmp_path / "b", {"__main__.py": CALL}, env={"INSTAR_MODEL": f"{url}/nothing"})
+        assert init.status == 502 and "SourceError" not in init.json["error"]
+        assert f"{url}/nothing/model.json" in init.err
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass

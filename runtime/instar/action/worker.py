@@ -44,8 +44,15 @@ FRAME_BYTES = 1 << 40  # the proxy, which is ours, has checked the size of what 
 NOT_AN_OBJECT = "The action did not return a dictionary or array."
 
 
-def serve(connection: socket.socket, door: socket.socket, models: Sequence[str]) -> NoReturn:
-    """Be the worker at the other end of `connection` until it closes; `door` hands in sessions for `models`."""
+def serve(connection: socket.socket, door: socket.socket, models: Sequence[str], *, uid: int | None) -> NoReturn:
+    """Be the worker at the other end of `connection` until it closes; `door` hands in sessions for `models`.
+
+    With a `uid`, as that user and in no other group.
+    """
+    if uid is not None:
+        os.setgroups([])
+        os.setresgid(uid, uid, uid)
+        os.setresuid(uid, uid, uid)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     executor = client.connect(door)
     streams = Streams()

@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m instar.action.zygote")
     parser.add_argument("--control", type=int, required=True, help="the socket to the proxy")
     parser.add_argument("--arena-mib", type=int, required=True, help="most memory shared with a worker")
+    parser.add_argument("--worker-uid", type=int, help="who a worker runs as, if not as this process")
     options = parser.parse_args()
     control = socket.socket(fileno=options.control)
     processes.adopt_orphans()
@@ -49,7 +50,8 @@ def main() -> None:
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # a collection in a child would otherwise touch, and so copy, every page of this heap
-    Zygote(control, cpus=len(os.sched_getaffinity(0)), arena_bytes=options.arena_mib * MIB).run()
+    cpus = len(os.sched_getaffinity(0))
+    Zygote(control, cpus=cpus, arena_bytes=options.arena_mib * MIB, worker_uid=options.worker_uid).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,11 @@ class Worker:
 class Zygote:
     """Owns the container's children: one executor, and no or one worker."""
 
-    def __init__(self, control: socket.socket, *, cpus: int, arena_bytes: int) -> None:
+    def __init__(self, control: socket.socket, *, cpus: int, arena_bytes: int, worker_uid: int | None) -> None:
         self._control = control
         self._cpus = cpus
         self._arena_bytes = arena_bytes
+        self._worker_uid = worker_uid
         self._lives = EXECUTOR_LIVES
         self._worker: Worker | None = None
         self._executor = self._fork_executor()
@@ -123,7 +126,9 @@ class Zygote:
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         names = [name for name, _ in fork.models]
         pid = self._fork(
-            "instar-worker", partial(worker.serve, channel, theirs, names), unwanted=[door, self._executor]
+            "instar-worker",
+            partial(worker.serve, channel, theirs, names, uid=self._worker_uid),
+            unwanted=[door, self._executor],
         )
         channel.close()
         theirs.close()

@@ -18,7 +18,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 from flask import Flask
@@ -28,6 +27,7 @@ from instar.action import processes
 from instar.proxy import app
 from instar.proxy.function import Function
 from instar.proxy.limits import BodyLimits
+from instar.proxy.places import Places
 from instar.proxy.zygote import Zygote
 
 THREADS = 16  # requests that may wait for their turn; one runs at a time
@@ -36,10 +36,9 @@ THREADS = 16  # requests that may wait for their turn; one runs at a time
 class Container:
     """Owns the processes and the working directory, which is removed at the end."""
 
-    def __init__(self, zygote: Zygote, *, work: Path, store: Path, limits: BodyLimits, lifeline: int | None) -> None:
+    def __init__(self, zygote: Zygote, places: Places, *, limits: BodyLimits, lifeline: int | None) -> None:
         self._zygote = zygote
-        self._work = work
-        self._store = store
+        self._places = places
         self._limits = limits
         self._lifeline = lifeline
 
@@ -65,7 +64,7 @@ class Container:
         self._end(1)  # gunicorn gave up by itself
 
     def _application(self) -> Flask:
-        function = Function(self._zygote, work=self._work, store=self._store, limits=self._limits)
+        function = Function(self._zygote, self._places, limits=self._limits)
         return app.create(function, self._limits)
 
     # gunicorn calls hooks by the number of their parameters
@@ -96,7 +95,7 @@ class Container:
 
     def _end(self, status: int) -> NoReturn:
         processes.end_descendants()
-        shutil.rmtree(self._work, ignore_errors=True)
+        shutil.rmtree(self._places.work, ignore_errors=True)
         os._exit(status)
 
 

@@ -15,10 +15,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import threading
 from dataclasses import dataclass
-from pathlib import Path
 
 from instar.action import archive, packages
 from instar.action.frames import (
@@ -37,6 +35,7 @@ from instar.action.frames import (
 from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.proxy import sentinels
 from instar.proxy.limits import BodyLimits
+from instar.proxy.places import Places
 from instar.proxy.requests import BadRequest, Init, parse_init
 from instar.proxy.zygote import Worker, Zygote
 
@@ -71,10 +70,9 @@ class Gone:
 class Function:
     """Owns the state, the worker and the action's directory. Any thread may call it."""
 
-    def __init__(self, zygote: Zygote, *, work: Path, store: Path, limits: BodyLimits) -> None:
+    def __init__(self, zygote: Zygote, places: Places, *, limits: BodyLimits) -> None:
         self._zygote = zygote
-        self._work = work
-        self._store = store
+        self._places = places
         self._limits = limits
         self._state: Empty | Worker | Gone = Empty()
         self._turn = threading.Lock()  # one request at a time, so that no answer meets the wrong caller
@@ -120,22 +118,21 @@ class Function:
 
     def _become(self, init: Init) -> str | None:
         """Unpack, fork, import. Returns what to tell the caller of a failure; why, stands on standard error."""
-        directory, scratch = self._work / "action", self._work / "packages"
+        directory = self._places.action
         error: str | None = NOT_BUILT
         try:
             archive.unpack(init.code, directory)
             source = archive.main_source(directory)
             archive.activation_script(directory)
             environ = {**os.environ, **init.environ}
-            models = packages.find(directory) + packages.named(environ, directory, scratch)
-            fork = Fork(models, str(self._store))
+            models = packages.find(directory) + packages.named(environ, directory, self._places.packages)
+            self._places.hand_over()
             start = Start(str(directory), str(source), init.main, init.environ, self._limits.run_bytes)
-            error = self._start(fork, start)
+            error = self._start(Fork(models, str(self._places.store)), start)
         except (InstarError, OSError) as reason:
             sentinels.complain(str(reason))
         if error is not None:
-            shutil.rmtree(directory, ignore_errors=True)
-            shutil.rmtree(scratch, ignore_errors=True)
+            self._places.clear()
         return error
 
     def _start(self, fork: Fork, start: Start) -> str | None:

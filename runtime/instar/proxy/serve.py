@@ -16,6 +16,7 @@ from pathlib import Path
 
 from instar.action import processes
 from instar.proxy.limits import BodyLimits
+from instar.proxy.places import Places
 from instar.proxy.zygote import Zygote
 from instar.weights.store import default_root
 
@@ -26,19 +27,22 @@ MIB = 1 << 20
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until the container ends. Exits with one line on standard error where it cannot begin."""
     options = _parser().parse_args(arguments)
+    if options.worker_uid is not None and os.geteuid() != 0:
+        sys.exit("instar-runtime: --worker-uid takes another user's place, which only root can")
     listener = _listener(options)
     work = _work(options.work)
     if options.lifeline is not None and os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # whoever holds the lifeline may also kill the group
     processes.adopt_orphans()
     processes.name_self("instar-runtime")
-    zygote = Zygote(arena_mib=options.arena_mib)
+    zygote = Zygote(arena_mib=options.arena_mib, worker_uid=options.worker_uid)
 
     from instar.proxy.container import Container  # late, for torch is being imported meanwhile
 
     limits = BodyLimits(init_bytes=options.max_init_mib * MIB, run_bytes=options.max_run_mib * MIB)
     store = options.store.absolute()
-    Container(zygote, work=work, store=store, limits=limits, lifeline=options.lifeline).serve(listener)
+    places = Places(work=work, store=store, owner=options.worker_uid)
+    Container(zygote, places, limits=limits, lifeline=options.lifeline).serve(listener)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -51,6 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-init-mib", type=int, default=128, help="largest body of /init (default 128)")
     parser.add_argument("--max-run-mib", type=int, default=64, help="largest body of /run and answer (default 64)")
     parser.add_argument("--arena-mib", type=int, default=512, help="most memory for a model call's tensors (512)")
+    parser.add_argument(
+        "--worker-uid", type=int, help="run the function as this user (root only; default: as this one)"
+    )
     parser.add_argument("--store", default=default_root(dict(os.environ)), type=Path, help="the node's weights files")
     return parser
 

@@ -37,13 +37,15 @@ class Worker:
 class Zygote:
     """Owns the process and the control socket; used by one thread at a time."""
 
-    def __init__(self, *, arena_mib: int) -> None:
+    def __init__(self, *, arena_mib: int, worker_uid: int | None) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # -P: the directory this was started in is no place to import from.
             command = [sys.executable, "-P", "-m", "instar.action.zygote"]
+            command += ["--control", str(theirs.fileno()), "--arena-mib", str(arena_mib)]
+            command += [] if worker_uid is None else ["--worker-uid", str(worker_uid)]
             self._process = subprocess.Popen(
-                [*command, "--control", str(theirs.fileno()), "--arena-mib", str(arena_mib)],
+                command,
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
             )
