@@ -31,12 +31,12 @@ AGENT = {
 }
 
 
-def test_b1_empty_code_is_refused(container: Container) -> None:
-    assert container.init("").status == 403
+def test_b1_empty_code_is_refused(empty: Container) -> None:
+    assert empty.init("").status == 403
 
 
-def test_b2_an_empty_body_is_refused(container: Container) -> None:
-    answer = container.post("/init", {})
+def test_b2_an_empty_body_is_refused(empty: Container) -> None:
+    answer = empty.post("/init", {})
     assert answer.status == 403
     assert answer.json == {"error": "Missing main/no code to execute."}
 
@@ -144,8 +144,8 @@ def test_p2_a_zip_reads_its_own_files(container: Container) -> None:
     assert container.run().json == {"text": "content"}
 
 
-def test_p3_a_zip_without_a_main_module_is_refused(container: Container) -> None:
-    answer = container.init(zipped({"hello.py": ECHO}))
+def test_p3_a_zip_without_a_main_module_is_refused(empty: Container) -> None:
+    answer = empty.init(zipped({"hello.py": ECHO}))
     assert (answer.status, answer.json) == (502, NOT_BUILT)
     assert "Zip file does not include" in answer.err
     assert (answer.printed[0], answer.sentinels) == ("", (1, 1))
@@ -159,8 +159,8 @@ def test_p4_an_exception_is_the_answer(container: Container) -> None:
     assert answer.printed[0] == ""
 
 
-def test_p5_a_syntax_error_is_found_at_init(container: Container) -> None:
-    answer = container.init("def main(args:\n    return {\n")
+def test_p5_a_syntax_error_is_found_at_init(empty: Container) -> None:
+    answer = empty.init("def main(args:\n    return {\n")
     assert (answer.status, answer.json) == (502, NOT_BUILT)
     assert "SyntaxError" in answer.err
     assert answer.sentinels == (1, 1)
@@ -172,8 +172,8 @@ def test_p6_an_error_field_is_an_ordinary_answer(container: Container) -> None:
     assert (answer.status, answer.json, answer.printed) == (200, {"error": "sorry"}, ("", ""))
 
 
-def test_p7_a_missing_module_is_found_at_init(container: Container) -> None:
-    answer = container.init("import nosuchmodule\ndef main(args):\n    return {}\n")
+def test_p7_a_missing_module_is_found_at_init(empty: Container) -> None:
+    answer = empty.init("import nosuchmodule\ndef main(args):\n    return {}\n")
     assert (answer.status, answer.json) == (502, NOT_STARTED)
     assert "Traceback" in answer.err and "nosuchmodule" in answer.err
     assert answer.sentinels == (1, 1)
@@ -201,8 +201,8 @@ def test_p11_an_exit_ends_the_process(container: Container) -> None:
     assert (answer.printed, answer.sentinels) == (("", ""), (1, 1))
 
 
-def test_p12_an_exit_at_import_fails_the_init(container: Container) -> None:
-    answer = container.init("import sys\nsys.exit(1)\n")
+def test_p12_an_exit_at_import_fails_the_init(empty: Container) -> None:
+    answer = empty.init("import sys\nsys.exit(1)\n")
     assert (answer.status, answer.json) == (502, NOT_STARTED)
     assert answer.printed == ("", "Command exited abruptly during initialization.")
     assert answer.sentinels == (1, 1)
@@ -222,16 +222,16 @@ def test_p14_a_bundled_virtualenv_is_used(container: Container, main: str) -> No
     assert container.run().json == {"agent": "a browser"}
 
 
-def test_p15_a_virtualenv_does_not_hide_a_missing_entry_point(container: Container) -> None:
-    answer = container.init(zipped(AGENT), main="nosuchfunction")
+def test_p15_a_virtualenv_does_not_hide_a_missing_entry_point(empty: Container) -> None:
+    answer = empty.init(zipped(AGENT), main="nosuchfunction")
     assert (answer.status, answer.json) == (502, NOT_STARTED)
 
 
-def test_p16_a_broken_virtualenv_is_refused(container: Container) -> None:
-    answer = container.init(zipped({"__main__.py": ECHO, "virtualenv/bin/readme": "x"}))
+def test_p16_a_broken_virtualenv_is_refused(empty: Container) -> None:
+    answer = empty.init(zipped({"__main__.py": ECHO, "virtualenv/bin/readme": "x"}))
     assert (answer.status, answer.json) == (502, NOT_BUILT)
     assert "Invalid virtualenv" in answer.err
 
 
-def test_p17_no_code_is_refused(container: Container) -> None:
-    assert container.init("").status == 403
+def test_p17_no_code_is_refused(empty: Container) -> None:
+    assert empty.init("").status == 403
