@@ -6,8 +6,8 @@
     empty    the same without the model call: what HTTP and the worker cost alone
 
 The rule: the three take turns, and every answer of the model is the module's, bit by bit, or the benchmark stops. The
-overhead is the difference within a round, so that what slows the machine down for a while hits both. Before each turn
-there is a short rest, for torch's threads spin for a while after their work, and would slow down who comes next.
+overhead is the difference within a round, so that what slows the machine down for a while hits both. torch computes
+with one thread on both sides: two pools of spinning threads on the same cores would measure each other.
 
 `boot_ms` is the time from the start of `instar-runtime` to the answer of an `/init` with a trivial action, torch in
 the page cache. `idle_pss_mib` is the proportional set size of such a container's processes; it is taken before torch
@@ -37,7 +37,6 @@ FIGURES = ("run_overhead_ms_p50", "run_overhead_ms_p99", "boot_ms", "idle_pss_mi
 BOOTS, QUICK_BOOTS = 7, 3
 ROUNDS, QUICK_ROUNDS = 1000, 300
 WARM_UP = 50
-REST_S = 0.005
 SEED = 20
 INPUTS = 8  # different ones, so that an answer cannot be the one before
 TRIVIAL = "def main(args):\n    return args\n"
@@ -90,7 +89,12 @@ def runs(report: figures.Report, folder: Path, rounds: int) -> None:
 
     module, images = build()
     pack(module, images[0], folder / "model")
-    with running(folder / "runs") as container, figures.progress(rounds, "runs") as bar, torch.inference_mode():
+    torch.set_num_threads(1)
+    with (
+        running(folder / "runs", "--threads", "1") as container,
+        figures.progress(rounds, "runs") as bar,
+        torch.inference_mode(),
+    ):
         assert container.init(zipped_folder(folder / "model", "model", {"__main__.py": HANDLER})).status == 200
         expected = [module(image)[0].tolist() for image in images]
         image = 0
@@ -110,7 +114,6 @@ def runs(report: figures.Report, folder: Path, rounds: int) -> None:
         taken: dict[str, list[float]] = {name: [] for name, _ in kinds}
         for turn, (name, act) in figures.interleaved(kinds, rounds):
             image = turn % INPUTS
-            time.sleep(REST_S)
             start = time.perf_counter()
             act()
             taken[name].append((time.perf_counter() - start) * 1000)
@@ -122,7 +125,7 @@ def runs(report: figures.Report, folder: Path, rounds: int) -> None:
     report.state("run_overhead_ms_p99", percentile(overheads, 0.99))
     report.say(
         f"{rounds} rounds, a convolutional network of {sum(p.numel() for p in module.parameters())} parameters "
-        "on one image [1, 3, 64, 64], a new connection for each run\n\n"
+        "on one image [1, 3, 64, 64], one thread of torch, a new connection for each run\n\n"
         + figures.table(
             ("ms", "lower quartile", "median", "upper quartile", "p99"),
             [(name, *figures.quartiles(values), percentile(values, 0.99)) for name, values in taken.items()],
@@ -193,8 +196,8 @@ def percentile(values: list[float], share: float) -> float:
 
 
 @contextmanager
-def running(folder: Path) -> Iterator[Container]:
-    container = Container(folder)
+def running(folder: Path, *arguments: str) -> Iterator[Container]:
+    container = Container(folder, *arguments)
     try:
         yield container
     finally:

@@ -35,6 +35,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m instar.action.zygote")
     parser.add_argument("--control", type=int, required=True, help="the socket to the proxy")
     parser.add_argument("--arena-mib", type=int, required=True, help="most memory shared with a worker")
+    parser.add_argument("--threads", type=int, required=True, help="torch's threads in worker and executor")
     parser.add_argument("--worker-uid", type=int, help="who a worker runs as, if not as this process")
     options = parser.parse_args()
     control = socket.socket(fileno=options.control)
@@ -50,8 +51,12 @@ def main() -> None:
     torch.set_num_threads(1)
     gc.collect()
     gc.freeze()  # a collection in a child would otherwise touch, and so copy, every page of this heap
-    cpus = len(os.sched_getaffinity(0))
-    Zygote(control, cpus=cpus, arena_bytes=options.arena_mib * MIB, worker_uid=options.worker_uid).run()
+    Zygote(
+        control,
+        threads=options.threads,
+        arena_bytes=options.arena_mib * MIB,
+        worker_uid=options.worker_uid,
+    ).run()
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +80,9 @@ class Worker:
 class Zygote:
     """Owns the container's children: one executor, and no or one worker."""
 
-    def __init__(self, control: socket.socket, *, cpus: int, arena_bytes: int, worker_uid: int | None) -> None:
+    def __init__(self, control: socket.socket, *, threads: int, arena_bytes: int, worker_uid: int | None) -> None:
         self._control = control
-        self._cpus = cpus
+        self._threads = threads
         self._arena_bytes = arena_bytes
         self._worker_uid = worker_uid
         self._lives = EXECUTOR_LIVES
@@ -190,7 +195,7 @@ class Zygote:
                 one.close()
             import torch
 
-            torch.set_num_threads(self._cpus)
+            torch.set_num_threads(self._threads)
             body()
         finally:
             os._exit(1)

@@ -17,7 +17,7 @@ from pathlib import Path
 from instar.action import processes
 from instar.proxy.limits import BodyLimits
 from instar.proxy.places import Places
-from instar.proxy.zygote import Zygote
+from instar.proxy.zygote import Settings, Zygote
 from instar.weights.store import default_root
 
 BACKLOG = 128
@@ -27,6 +27,8 @@ MIB = 1 << 20
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until the container ends. Exits with one line on standard error where it cannot begin."""
     options = _parser().parse_args(arguments)
+    if options.threads < 1 or options.arena_mib < 1:
+        sys.exit("instar-runtime: --threads and --arena-mib are at least 1")
     if options.worker_uid is not None and os.geteuid() != 0:
         sys.exit("instar-runtime: --worker-uid takes another user's place, which only root can")
     listener = _listener(options)
@@ -35,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.setpgid(0, 0)  # whoever holds the lifeline may also kill the group
     processes.adopt_orphans()
     processes.name_self("instar-runtime")
-    zygote = Zygote(arena_mib=options.arena_mib, worker_uid=options.worker_uid)
+    zygote = Zygote(Settings(options.arena_mib, options.threads, options.worker_uid))
 
     from instar.proxy.container import Container  # late, for torch is being imported meanwhile
 
@@ -55,6 +57,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--max-init-mib", type=int, default=128, help="largest body of /init (default 128)")
     parser.add_argument("--max-run-mib", type=int, default=64, help="largest body of /run and answer (default 64)")
     parser.add_argument("--arena-mib", type=int, default=512, help="most memory for a model call's tensors (512)")
+    cpus = len(os.sched_getaffinity(0))
+    parser.add_argument("--threads", type=int, default=cpus, help="torch's threads (default: as many as CPUs)")
     parser.add_argument(
         "--worker-uid", type=int, help="run the function as this user (root only; default: as this one)"
     )

@@ -34,16 +34,26 @@ class Worker:
     pidfd: int
 
 
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the zygote is told at its start."""
+
+    arena_mib: int  # most memory that a worker shares with the executor
+    threads: int  # torch's, in the worker and in the executor
+    worker_uid: int | None  # who a worker runs as, if not as this process
+
+
 class Zygote:
     """Owns the process and the control socket; used by one thread at a time."""
 
-    def __init__(self, *, arena_mib: int, worker_uid: int | None) -> None:
+    def __init__(self, settings: Settings) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # -P: the directory this was started in is no place to import from.
             command = [sys.executable, "-P", "-m", "instar.action.zygote"]
-            command += ["--control", str(theirs.fileno()), "--arena-mib", str(arena_mib)]
-            command += [] if worker_uid is None else ["--worker-uid", str(worker_uid)]
+            command += ["--control", str(theirs.fileno()), "--arena-mib", str(settings.arena_mib)]
+            command += ["--threads", str(settings.threads)]
+            command += [] if settings.worker_uid is None else ["--worker-uid", str(settings.worker_uid)]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
