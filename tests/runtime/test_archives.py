@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import resource
 import stat
 import tarfile
 import zipfile
@@ -200,3 +201,14 @@ def test_the_main_module_may_be_named_as_the_stock_compiler_does(tmp_path: Path)
     for name in ("__main__.py", "main__.py", "exec"):
         archive.unpack(zipped({name: "x = 1"}), tmp_path / name)
         assert archive.main_source(tmp_path / name).name == name
+
+
+def test_a_disk_that_refuses_leaves_nothing(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (MIB, hard))  # no file may grow beyond that, as on a full disk
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            archive.unpack(zipped({"small": "x", "large": bytes(range(256)) * 8192}), tmp_path / "action")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.iterdir()) == []

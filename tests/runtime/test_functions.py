@@ -290,3 +290,8 @@ def main(args):
     assert container.run().json == {"forged": True}
     late = container.run()
     assert (late.status, late.json) == (500, {"error": "command exited"})
+
+
+def test_a_program_that_the_function_executes_inherits_only_its_streams(obedient: Container) -> None:
+    answer = obedient.run({"do": "os.system('ls /proc/self/fd') or {}"})
+    assert set(answer.printed[0].split()) == {"0", "1", "2", "3"}  # the last is ls's own

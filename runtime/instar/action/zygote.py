@@ -25,6 +25,7 @@ from typing import NoReturn
 from instar.action import processes
 from instar.action.frames import CONTROL_BYTES, Buried, Bury, Fork, Forked, decode_control, encode_control
 from instar.errors import InstarError, ProcessError, ProtocolError
+from instar.executor import packets
 from instar.executor.protocol import Open, encode_open
 
 EXECUTOR_LIVES = 4  # one that dies this often dies of what it is asked to do
@@ -113,12 +114,12 @@ class Zygote:
                 return
 
     def _answer(self) -> bool:
-        data, descriptors, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
+        data, descriptor = packets.receive(self._control, CONTROL_BYTES)
         if not data:
             return False
         match decode_control(data):
-            case Fork() as fork:
-                self._fork_worker(fork, socket.socket(fileno=descriptors[0]))
+            case Fork() as fork if descriptor is not None:
+                self._fork_worker(fork, socket.socket(fileno=descriptor))
             case Bury():
                 self._control.send(encode_control(Buried(self._bury())))
             case frame:

@@ -19,6 +19,7 @@ import torch
 
 from instar import errors
 from instar.errors import InputError, InstarError, ProcessError, ProtocolError
+from instar.executor import packets
 from instar.executor.arena import Arena, dtype_name
 from instar.executor.protocol import (
     FRAME_BYTES,
@@ -154,13 +155,13 @@ class Connection:
         try:
             session.send(encode(self._number, question))
             while True:
-                data, descriptors, _, _ = socket.recv_fds(session, FRAME_BYTES, 1)
+                data, descriptor = packets.receive(session, FRAME_BYTES)
                 if not data:
                     raise ConnectionResetError("end of file")
                 number, reply = decode_reply(data)
                 if number == self._number:
                     break
-                for descriptor in descriptors:  # of a late answer to a question that was interrupted
+                if descriptor is not None:  # of a late answer to a question that was interrupted
                     os.close(descriptor)
         except OSError as error:
             self._session = self._arena = None
@@ -172,13 +173,13 @@ class Connection:
         if isinstance(reply, Failed):
             self._in_step = True
             raise _error(reply)
-        return reply, descriptors[0] if descriptors else None
+        return reply, descriptor
 
     def _next_session(self) -> socket.socket:
-        _, descriptors, _, _ = socket.recv_fds(self._door, 1, 1)
-        if not descriptors:
+        _, descriptor = packets.receive(self._door, 1)
+        if descriptor is None:
             raise ProcessError("the executor, which runs the models, has ended for good, and the container with it")
-        self._session, self._arena = socket.socket(fileno=descriptors[0]), None
+        self._session, self._arena = socket.socket(fileno=descriptor), None
         return self._session
 
 

@@ -20,7 +20,7 @@ import torch
 
 from instar import errors
 from instar.errors import ExecutionError, InstarError, PackageError, ProtocolError
-from instar.executor import arena
+from instar.executor import arena, packets
 from instar.executor.load import load
 from instar.executor.protocol import (
     FRAME_BYTES,
@@ -145,11 +145,11 @@ def serve(control: socket.socket, *, arena_bytes: int) -> NoReturn:
             poll.register(current[0], select.POLLIN)
         ready = {descriptor for descriptor, _ in poll.poll()}
         if control.fileno() in ready:
-            data, descriptors, _, _ = socket.recv_fds(control, FRAME_BYTES, 1)
-            if not data:
+            data, descriptor = packets.receive(control, FRAME_BYTES)
+            if descriptor is None:
                 os._exit(0)
             current = None  # the models of the worker before are freed before new ones are loaded
-            current = _open(decode_open(data), socket.socket(fileno=descriptors[0]), arena_bytes)
+            current = _open(decode_open(data), socket.socket(fileno=descriptor), arena_bytes)
         elif current is not None and not _exchange(*current):
             current = None
 

@@ -24,6 +24,7 @@ from instar.action.frames import (
     encode_control,
 )
 from instar.errors import ProcessError, ProtocolError
+from instar.executor import packets
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +70,9 @@ class Zygote:
         """A new worker, whose frames may hold `answer_bytes`. There must be none; waits until torch is imported."""
         ours, theirs = socket.socketpair()
         with theirs:
-            frame, descriptors = self._ask(fork, [theirs.fileno()])
-        if not isinstance(frame, Forked):
+            frame, pidfd = self._ask(fork, [theirs.fileno()])
+        if not isinstance(frame, Forked) or pidfd is None:
             raise ProtocolError(f"the zygote answered a Fork with {type(frame).__name__}")
-        (pidfd,) = descriptors
         return Worker(Channel(ours, limit_bytes=answer_bytes, peer_pidfd=pidfd), pidfd)
 
     def bury(self, worker: Worker) -> int:
@@ -84,10 +84,10 @@ class Zygote:
         os.close(worker.pidfd)
         return frame.status
 
-    def _ask(self, frame: Control, descriptors: list[int]) -> tuple[Control, list[int]]:
+    def _ask(self, frame: Control, descriptors: list[int]) -> tuple[Control, int | None]:
         try:
             socket.send_fds(self._control, [encode_control(frame)], descriptors)
-            data, received, _, _ = socket.recv_fds(self._control, CONTROL_BYTES, 1)
+            data, received = packets.receive(self._control, CONTROL_BYTES)
         except OSError as error:
             raise ProcessError(f"the zygote has ended, and the container with it: {error}") from error
         if not data:
