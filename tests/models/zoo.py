@@ -50,12 +50,14 @@ class Model:
 def unlike(module: torch.nn.Module) -> None:
     """Change every weight and running statistic a little, so that no two tensors of a module are equal.
 
-    Statistics and scales stay near one and shifts near zero, so that deep networks neither fade nor overflow.
+    Scales stay near what they were, and variances above zero, so that deep networks neither fade nor overflow.
     """
     with torch.no_grad():
         for tensor in (*module.parameters(), *module.buffers()):
             if tensor.is_floating_point():
-                tensor.mul_(1 + 0.05 * (torch.rand(tensor.shape) - 0.5)).add_(1e-3 * torch.randn(tensor.shape))
+                if not tensor.any():
+                    tensor.normal_(std=1e-3)
+                tensor.mul_(1 + 0.05 * (torch.rand(tensor.shape) - 0.5))
 
 
 def vision(name: str, *size: int, channels: int = 3, **kwargs: Any) -> Model:
