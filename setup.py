@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 # torch's own minor version fixes the operators' schemas, which `instar.graph.operators` writes down.
 TORCH = ["torch==2.13.*", "numpy>=2.0"]
-RUNTIME = [*TORCH, "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9"]
+RUNTIME = [*TORCH, "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9", "packaging>=24"]
 PACK = [*TORCH, "tqdm>=4.66"]
 CONTROLLER = ["flask>=3.0", "waitress>=3.0"]
 ACTIONS = ["pillow>=10", "tokenizers>=0.20"]

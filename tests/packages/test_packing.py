@@ -49,6 +49,13 @@ def test_ties_buffers_constants_and_odd_strides_survive(tmp_path: Path, store: S
     assert all(torch.equal(expected[name], found[name]) for name in found)
 
 
+def test_an_input_may_have_the_name_of_a_builtin(tmp_path: Path, store: Store) -> None:
+    module, x = torch.nn.Linear(3, 2), torch.randn(4, 3)
+    instar.pack(module, x, tmp_path / "m", dims={"input": {0: "n"}}, bounds={"n": (1, 8)})
+    with torch.inference_mode():
+        assert torch.equal(module(x), load(tmp_path / "m", store=store).run({"input": x})[0])
+
+
 def test_other_tools_read_the_weights_file(packed: Packed) -> None:
     module, directory = packed
     package = decode((directory / "model.json").read_bytes())

@@ -150,7 +150,7 @@ class _Translation:
                 self.sources[node] = (str(node.target), getattr(self.module, str(node.target)))
             if node.op != "placeholder":
                 continue
-            about = specs[node.name]
+            about = specs[str(node.target)]  # its name may have been changed, as that of one called `input` is
             if about.kind == InputKind.USER_INPUT:
                 inputs.append(node)
             else:
@@ -162,11 +162,7 @@ class _Translation:
                     raise PackError(f"input {node.name!r} is {value!r}, not a tensor; bind it in the module instead")
                 continue
             self.values[node] = ir.Value(number)
-            self.inputs.append(Port(self._input_name(node), self._tensor_type(value)))
-
-    def _input_name(self, node: torch.fx.Node) -> str:
-        # torch calls the parameter x of forward "x", one inside a container "d_key".
-        return str(node.name)
+            self.inputs.append(Port(str(node.target), self._tensor_type(value)))
 
     def _tensor(self, about: Any, node: torch.fx.Node) -> torch.Tensor:
         for holder in (self.program.state_dict, self.program.constants):
@@ -339,7 +335,7 @@ def _symbols(inputs: Mapping[str, torch.Tensor], dims: Mapping[str, Mapping[int,
 
 def _fake_inputs(module: torch.fx.GraphModule) -> dict[str, torch.Tensor]:
     """The tensors that torch traced the placeholders with, by name."""
-    found = {n.name: n.meta.get("val") for n in module.graph.nodes if n.op == "placeholder"}
+    found = {str(n.target): n.meta.get("val") for n in module.graph.nodes if n.op == "placeholder"}
     return {name: value for name, value in found.items() if isinstance(value, torch.Tensor)}
 
 
