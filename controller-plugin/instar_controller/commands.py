@@ -35,7 +35,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--host", default=usual.host, help=f"loopback address to listen on (default {usual.host})")
     add("--port", type=int, default=usual.port, help=f"TCP port, 0 for any free one (default {usual.port})")
-    add("--state", type=Path, metavar="DIR", help="where actions, records and the key are kept (default: yours)")
+    add(
+        "--state",
+        type=Path,
+        metavar="DIR",
+        help="where actions, records and the key are kept (default: ~/.local/state/instar)",
+    )
     add("--memory", type=int, default=pool.memory_mb, metavar="MB", help=memory)
     add("--prewarm", action="append", default=[], metavar="KIND:MB:COUNT", help=prewarm)
     add("--keep-alive", type=float, default=pool.keep_alive_s, metavar="S", help=keep_alive)
