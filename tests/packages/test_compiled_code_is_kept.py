@@ -40,7 +40,7 @@ def test_code_in_a_folder_that_others_may_write_is_ignored(packed: Packed, store
     (entry,) = folder.iterdir()
     entry.write_bytes(b"forged")
     folder.chmod(0o777)
-    assert structure(packed[1], store=store).program.stages
+    assert structure(packed[1], store=store).program.gated()
     assert entry.read_bytes() == b"forged"
 
 

@@ -62,7 +62,7 @@ class LiveModel:
         self.structure_digest = prepared.structure_digest
         self._mapping = mapping
         names = namespace(prepared.program)
-        names.update(zip(map("t{}".format, range(len(weights))), weights, strict=True))
+        names["weights"] = weights
         self._run: Callable[..., tuple[torch.Tensor, ...]] = types.FunctionType(prepared.program.free, names)
         self._code = prepared.program.free
 

@@ -16,6 +16,7 @@ import os
 import stat
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,20 +31,22 @@ from instar.weights.manifest import Weights
 
 logger = logging.getLogger(__name__)
 
-VERSION = 1
+VERSION = 2
 _DIGEST_BYTES = 32
+
+View = tuple[str, tuple[int, ...], tuple[int, ...], int]  # dtype, shape, strides, offset; both in elements
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A checked and compiled package without its weights.
 
-    `views` has one (dtype, shape, strides, offset) for each weight, strides and offset counted in elements.
+    `views` has one for each weight.
     """
 
     signature: Signature
     program: program.Program
-    views: tuple[tuple[str, tuple[int, ...], tuple[int, ...], int], ...]
+    views: tuple[View, ...]
     weights: Weights
     digest: str
     structure_digest: str
@@ -63,7 +66,7 @@ def prepare(model_json: bytes, cache: Path) -> Prepared:
     prepared = Prepared(
         signature=decoded.signature,
         program=program.compile_graph(decoded.graph, _stages(decoded)),
-        views=tuple(_view(t) for t in decoded.tensors),
+        views=_views(decoded.tensors),
         weights=decoded.weights,
         digest=decoded.digest,
         structure_digest=decoded.structure_digest,
@@ -77,8 +80,18 @@ def _stages(decoded: package.Package) -> tuple[program.Stage, ...]:
     return program.cut(decoded.graph, [max(t.offset, t.offset + t.nbytes - 1) // chunk for t in decoded.tensors])
 
 
-def _view(tensor: package.Tensor) -> tuple[str, tuple[int, ...], tuple[int, ...], int]:
-    return tensor.dtype, tensor.shape, tensor.strides, tensor.offset // layout.DTYPES[tensor.dtype][1]
+def _views(tensors: Iterable[package.Tensor]) -> tuple[View, ...]:
+    # Equal shapes become one object, so that they are written, and read back, once.
+    one: dict[tuple[int, ...], tuple[int, ...]] = {}
+    return tuple(
+        (
+            sys.intern(t.dtype),
+            one.setdefault(t.shape, t.shape),
+            one.setdefault(t.strides, t.strides),
+            t.offset // layout.DTYPES[t.dtype][1],
+        )
+        for t in tensors
+    )
 
 
 def _key(model_json: bytes) -> str:
@@ -131,7 +144,7 @@ def _to_plain(p: Prepared) -> tuple[Any, ...]:
         tuple((port.name, port.type.dtype, port.type.shape) for port in s.outputs),
         s.result,
         tuple((name, b.min, b.max) for name, b in s.dims),
-        (code.free, code.gated_marshalled, tuple((g.first, g.last, g.weights) for g in code.stages)),
+        (code.free, code.gated_marshalled),
         (code.operators, code.dtypes, code.memory_formats),
         p.views,
         (w.size, w.chunk_bytes, w.chunks, w.uri),
@@ -141,7 +154,7 @@ def _to_plain(p: Prepared) -> tuple[Any, ...]:
 
 
 def _from_plain(plain: tuple[Any, ...]) -> Prepared:
-    inputs, outputs, result, dims, (free, gated, stages), names, views, weights, digest, structure = plain
+    inputs, outputs, result, dims, (free, gated), names, views, weights, digest, structure = plain
     return Prepared(
         signature=Signature(
             inputs=tuple(Port(n, TensorType(d, s)) for n, d, s in inputs),
@@ -149,7 +162,7 @@ def _from_plain(plain: tuple[Any, ...]) -> Prepared:
             result=result,
             dims=tuple((name, Bounds(low, high)) for name, low, high in dims),
         ),
-        program=program.Program(free, gated, tuple(program.Stage(*s) for s in stages), *names),
+        program=program.Program(free, gated, *names),
         views=views,
         weights=Weights(*weights),
         digest=digest,

@@ -177,12 +177,8 @@ class _Translation:
         target = node.target
         if isinstance(target, torch._ops.HigherOrderOperator):
             raise PackError(f"{_place(node)}{target} is control flow, which a package cannot hold; write it without")
-        if isinstance(target, torch._ops.OpOverload):
-            name = f"{target.namespace}.{target._opname}.{target._overloadname}"
-        else:
-            assert callable(target), target
-            name = _PYTHON.get(target, f"py.{getattr(target, '__name__', target)}")
-        if _ASSERTIONS.match(name) or (not node.users and name.startswith("py.")):
+        name = _name(node)
+        if _is_only_asserted(node):
             return
         identity = functional.identity_operand(node)
         if identity is not None:
@@ -364,6 +360,23 @@ def _simplify(name: str, node: torch.fx.Node) -> tuple[str, Sequence[Any], dict[
         kwargs.pop("device", None)
         return "aten.to.dtype", (args[0], dtype), kwargs
     return name, args, kwargs
+
+
+def _name(node: torch.fx.Node) -> str:
+    """The operator's name in a graph, allowed there or not."""
+    target = node.target
+    if isinstance(target, torch._ops.OpOverload):
+        return f"{target.namespace}.{target._opname}.{target._overloadname}"
+    assert callable(target), target
+    return _PYTHON.get(target, f"py.{getattr(target, '__name__', target)}")
+
+
+def _is_only_asserted(node: torch.fx.Node) -> bool:
+    """Whether a node is a check of the tracer, or a number that only such checks ask for."""
+    if node.op != "call_function":
+        return False
+    name = _name(node)
+    return bool(_ASSERTIONS.match(name)) or (name.startswith("py.") and all(map(_is_only_asserted, node.users)))
 
 
 def _place(node: torch.fx.Node) -> str:

@@ -4,9 +4,12 @@ The source is generated here, from a graph that `spec.check` has accepted, and f
 brings code. One node is one line, so that the line of a traceback tells the node. Three things make the function
 as fast as the module that it came from:
 
-* each value is deleted after its last use, so the allocator hands the same memory out again;
+* each value is dropped after its last use, so the allocator hands the same memory out again;
 * an operator writes over its first operand where nobody can tell (`inplace.py`), as careful authors do by hand;
-* weights are globals `t0, t1, …` of the function: binding them is filling a dict.
+* weights are the items of one list, the global `weights`: binding one is setting an item.
+
+Values share few variables (`r0, r1, …`), and whatever only the gated variant wants is kept apart: reading code back
+costs by the object, and half of all objects would be names.
 
 The function is cut into stages, runs of operators whose weights end in the same chunk of the weights file. The
 *gated* variant calls `gate(i)` before stage i; the *free* variant is the same source without these calls.
@@ -14,6 +17,7 @@ The function is cut into stages, runs of operators whose weights end in the same
 
 from __future__ import annotations
 
+import itertools
 import marshal
 import math
 from collections.abc import Mapping, Sequence
@@ -24,7 +28,7 @@ from instar.graph import inplace, ir, operators
 from instar.graph.lifetimes import last_uses
 
 # Changing what is generated changes this number, and with it every key under which compiled code is kept.
-VERSION = 1
+VERSION = 2
 FUNCTION = "program"
 _FIRST_NODE_LINE = 2  # line 1 is the def
 
@@ -47,22 +51,20 @@ class Program:
     """Compiled code in two variants, and the names that it expects to find among its globals.
 
     `operators` maps a global name to an operator (`aten.relu_.default`), `dtypes` and `memory_formats` to those
-    of torch; the weights are `t0, t1, …`, the device is `device`, and the gated variant also wants `gate`.
-    The gated variant is kept marshalled, since most loads never ask for it.
+    of torch; `weights` is a list of tensors, `device` the device, and the gated variant also wants `gate`.
+    That variant is kept marshalled, since most loads never ask for it.
     """
 
     free: CodeType
     gated_marshalled: bytes
-    stages: tuple[Stage, ...]
     operators: tuple[tuple[str, str], ...]
     dtypes: tuple[tuple[str, str], ...]
     memory_formats: tuple[tuple[str, str], ...]
 
-    def gated(self) -> CodeType:
-        """The code of the gated variant."""
-        code = marshal.loads(self.gated_marshalled)
-        assert isinstance(code, CodeType)
-        return code
+    def gated(self) -> tuple[CodeType, tuple[Stage, ...]]:
+        """The code of the gated variant, and the stages whose numbers it gives to `gate`."""
+        code, stages = marshal.loads(self.gated_marshalled)
+        return code, tuple(Stage(*stage) for stage in stages)
 
 
 def compile_graph(graph: ir.Graph, stages: Sequence[Stage] | None = None) -> Program:
@@ -71,10 +73,10 @@ def compile_graph(graph: ir.Graph, stages: Sequence[Stage] | None = None) -> Pro
         stages = (Stage(0, len(graph.nodes), tuple(range(len(graph.weights)))),)
     writer = _Writer(graph, stages)
     free, gated = writer.source(frozenset()), writer.source(frozenset(range(len(stages))))
+    plain_stages = tuple((stage.first, stage.last, stage.weights) for stage in stages)
     return Program(
         free=_code(free),
-        gated_marshalled=marshal.dumps(_code(gated)),
-        stages=tuple(stages),
+        gated_marshalled=marshal.dumps((_code(gated), plain_stages)),
         operators=tuple(sorted(writer.operators.items())),
         dtypes=tuple(sorted(writer.dtypes.items())),
         memory_formats=tuple(sorted(writer.memory_formats.items())),
@@ -133,17 +135,30 @@ class _Writer:
         self.operators: dict[str, str] = {}
         self.dtypes: dict[str, str] = {}
         self.memory_formats: dict[str, str] = {}
+        self.variables: dict[int, str] = {}  # value -> the variable that holds it, at this point of the source
 
     def source(self, gates: frozenset[int]) -> str:
         graph = self.graph
         dead_after = _dead_after(graph)
-        lines = [f"def {FUNCTION}({', '.join(f'v{i}' for i in range(len(graph.inputs)))}):"]
+        inputs = [f"x{i}" for i in range(len(graph.inputs))]
+        self.variables = dict(enumerate(inputs))
+        idle: list[str] = []
+        count = itertools.count()
+        lines = [f"def {FUNCTION}({', '.join(inputs)}):"]
         for position, node in enumerate(graph.nodes):
-            target = len(graph.inputs) + position
+            value = len(graph.inputs) + position
             gate = f"gate({self.starts[position]}); " if self.starts.get(position) in gates else ""
-            drop = dead_after.get(position, [])
-            delete = f"; del {', '.join(f'v{v}' for v in drop)}" if drop else ""
-            lines.append(f"    {gate}v{target} = {self.expression(position, node)}{delete}")
+            expression = self.expression(position, node)
+            dying = [self.variables.pop(v) for v in dead_after.get(position, []) if v != value]
+            # Taking over the variable of an operand that dies here drops the operand as soon as the call is over.
+            target = dying.pop() if dying else (idle.pop() if idle else f"r{next(count)}")
+            if value in dead_after.get(position, []):
+                dying.append(target)
+            else:
+                self.variables[value] = target
+            idle += dying
+            delete = f"; del {', '.join(dying)}" if dying else ""
+            lines.append(f"    {gate}{target} = {expression}{delete}")
         outputs = "".join(f"{self.argument(o)}, " for o in graph.outputs)
         lines.append(f"    {'gate(0); ' if gates and not graph.nodes else ''}return ({outputs})")
         return "\n".join(lines) + "\n"
@@ -169,9 +184,9 @@ class _Writer:
     def argument(self, argument: ir.Arg) -> str:
         match argument:
             case ir.Value(id_):
-                return f"v{id_}"
+                return self.variables[id_]
             case ir.Weight(index):
-                return f"t{index}"
+                return f"weights[{index}]"
             case ir.Device():
                 return "device"
             case ir.Dtype(name):
