@@ -32,6 +32,7 @@ MAX_DIM = 2**31
 _SECTIONS = frozenset(
     ["format", "version", "producer", "structure", "model", "signature", "weights", "tensors", "graph"]
 )
+_GRAPH_SECTIONS = frozenset(["version", "symbols", "inputs", "nodes", "outputs"])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,255}$")
 _HEX = re.compile(r"[0-9a-f]{64}$")
 
@@ -79,6 +80,8 @@ def encode(package: Package) -> bytes:
     if package.weights.uri is not None:
         weights["uri"] = package.weights.uri
     weights["chunks"] = list(package.weights.chunks)
+    # The types of the graph's weights stand in the tensor index already.
+    written = {k: _lines(v) if k == "nodes" else json.dumps(v) for k, v in graph.items() if k in _GRAPH_SECTIONS}
     parts = {
         "format": json.dumps(FORMAT),
         "version": json.dumps(VERSION),
@@ -88,11 +91,7 @@ def encode(package: Package) -> bytes:
         "signature": json.dumps(signature),
         "weights": json.dumps(weights),
         "tensors": _lines(tensors),
-        "graph": "{"
-        + ",\n".join(
-            f"{json.dumps(k)}: {_lines(v) if k in ('nodes', 'weights') else json.dumps(v)}" for k, v in graph.items()
-        )
-        + "}",
+        "graph": "{" + ",\n".join(f"{json.dumps(k)}: {v}" for k, v in written.items()) + "}",
     }
     return ("{\n" + ",\n".join(f"{json.dumps(k)}: {v}" for k, v in parts.items()) + "\n}\n").encode()
 
@@ -117,11 +116,13 @@ def decode(data: bytes) -> Package:
         )
     _keys(document, _SECTIONS, MODEL_FILE)
     signature = _decode_signature(document["signature"])
-    graph = codec.decode(document["graph"])
-    spec.check(graph)
     weights = _decode_weights(document["weights"])
     tensors = tuple(_decode_tensor(t, weights) for t in _items(document["tensors"], "tensors"))
-    _check_whole(signature, graph, tensors)
+    _keys(document["graph"], _GRAPH_SECTIONS, "the graph")
+    types = [codec.encode_type(ir.TensorType(t.dtype, t.shape)) for t in tensors]
+    graph = codec.decode({**document["graph"], "weights": types})
+    spec.check(graph)
+    _check_whole(signature, graph)
     package = Package(signature, graph, tensors, weights, _text(document["producer"], "producer"))
     for name, stated, found in (
         ("structure", document["structure"], package.structure_digest),
@@ -135,16 +136,14 @@ def decode(data: bytes) -> Package:
     return package
 
 
-def _check_whole(signature: Signature, graph: ir.Graph, tensors: tuple[Tensor, ...]) -> None:
-    """What signature, graph and index say of each other must agree."""
+def _check_whole(signature: Signature, graph: ir.Graph) -> None:
+    """What signature and graph say of each other must agree."""
     if tuple(p.type for p in signature.inputs) != graph.inputs:
         raise PackageError("the signature's inputs are not the graph's inputs")
     if len(signature.outputs) != len(graph.outputs):
         raise PackageError(
             f"the signature has {len(signature.outputs)} outputs, the graph gives {len(graph.outputs)}"
         )
-    if tuple(ir.TensorType(t.dtype, t.shape) for t in tensors) != graph.weights:
-        raise PackageError("the tensor index does not list the graph's weights")
     if tuple(name for name, _ in signature.dims) != graph.symbols:
         raise PackageError("the signature's dynamic dimensions are not the graph's")
     for port in signature.inputs:
@@ -254,7 +253,8 @@ def _canonical(value: Any) -> bytes:
 
 
 def _lines(items: list[Any]) -> str:
-    return "[\n" + ",\n".join(json.dumps(item) for item in items) + "\n]" if items else "[]"
+    # Compact: the file is read and hashed at every load.
+    return "[\n" + ",\n".join(json.dumps(item, separators=(",", ":")) for item in items) + "\n]" if items else "[]"
 
 
 def _keys(value: Any, wanted: Set[str], where: str) -> None:

@@ -102,7 +102,7 @@ FORGED: dict[str, tuple[Callable[[dict[str, Any]], object], type[PackageError], 
     "strides that reach too far": (
         lambda d: d["tensors"][0].__setitem__(3, [2**40, 9, 3, 1]), PackageError, "does not fit"),
     "a shape that does not fit": (lambda d: d["tensors"][0].__setitem__(2, [4, 3, 3, 4]), PackageError, "not fit"),
-    "a tensor fewer": (lambda d: d["tensors"].pop(), PackageError, "graph's weights"),
+    "a tensor fewer": (lambda d: d["tensors"].pop(), GraphError, "weights"),
     "a huge dimension": (
         lambda d: d["signature"]["dims"][0].__setitem__(2, 2**62), PackageError, "hold no size"),
     "no finite dimension": (

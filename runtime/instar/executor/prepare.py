@@ -101,14 +101,14 @@ def _key(model_json: bytes) -> str:
 
 def _read(path: Path) -> Prepared | None:
     try:
-        with path.open("rb") as file:
-            if not _is_ours(file.fileno()) or not _is_ours(path.parent):
+        with open(path, "rb", buffering=0) as file:
+            if not _is_ours(file.fileno()) or not _is_ours(os.path.dirname(path)):
                 return None
-            data = file.read()
+            data = memoryview(file.read())
     except OSError:
         return None
-    digest, payload = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != digest:
+    payload = data[_DIGEST_BYTES:]
+    if hashlib.sha256(payload).digest() != data[:_DIGEST_BYTES]:
         return None  # cut short by a crash or a full disk; it is written again
     return _from_plain(marshal.loads(payload))
 
@@ -131,7 +131,7 @@ def _keep(path: Path, prepared: Prepared) -> None:
         logger.info("compiled code is not kept in %s: %s", path.parent, error)
 
 
-def _is_ours(place: int | Path) -> bool:
+def _is_ours(place: int | str | Path) -> bool:
     """Whether a file or folder belongs to this user and only they may write it."""
     status = os.stat(place)
     return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
