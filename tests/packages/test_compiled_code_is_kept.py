@@ -45,5 +45,5 @@ def test_code_in_a_folder_that_others_may_write_is_ignored(packed: Packed, store
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(packed: Packed) -> None:
-    data = (packed[1] / "model.json").read_bytes()
-    assert prepare(data, Path("/proc/nowhere")) == prepare(data, Path("/proc/nowhere"))
+    file = packed[1] / "model.json"
+    assert prepare(file, Path("/proc/nowhere")) == prepare(file, Path("/proc/nowhere"))

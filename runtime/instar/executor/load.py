@@ -16,8 +16,8 @@ import torch
 from instar.errors import DigestError
 from instar.executor.live import LiveModel
 from instar.executor.prepare import Prepared, prepare
-from instar.package import MAX_JSON_BYTES
-from instar.weights.store import Store, read_model_json
+from instar.package import MODEL_FILE
+from instar.weights.store import Store
 
 
 def load(package_dir: Path, *, store: Store) -> LiveModel:
@@ -31,7 +31,7 @@ def load(package_dir: Path, *, store: Store) -> LiveModel:
 
 def structure(package_dir: Path, *, store: Store) -> Prepared:
     """Only the structure of a package: what can be had before, and without, its weights."""
-    return prepare(read_model_json(package_dir, MAX_JSON_BYTES), store.root / "compiled")
+    return prepare(package_dir / MODEL_FILE, store.root / "compiled")
 
 
 def bind(prepared: Prepared, weights: Path) -> LiveModel:

@@ -10,6 +10,7 @@ Kept code is code: it is read only from a folder that belongs to this user and t
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 import marshal
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from instar import package
+from instar.errors import PackageError
 from instar.graph import program
 from instar.graph.ir import TensorType
 from instar.graph.signature import Bounds, Port, Signature
@@ -33,6 +35,7 @@ logger = logging.getLogger(__name__)
 
 VERSION = 2
 _DIGEST_BYTES = 32
+_BUFFER_BYTES = 64 * 1024
 
 View = tuple[str, tuple[int, ...], tuple[int, ...], int]  # dtype, shape, strides, offset; both in elements
 
@@ -52,17 +55,28 @@ class Prepared:
     structure_digest: str
 
 
-def prepare(model_json: bytes, cache: Path) -> Prepared:
+def prepare(model_json: Path, cache: Path) -> Prepared:
     """Check and compile a package, or find that this was done before.
 
     `cache` is the folder for what is kept; if it cannot be used, the work is done anew each time. Raises
-    `PackageError` for bytes that are no package.
+    `PackageError` for a file that is no package.
     """
-    path = cache / _key(model_json)
-    kept = _read(path)
-    if kept is not None:
-        return kept
-    decoded = package.decode(model_json)
+    try:
+        with open(model_json, "rb", buffering=0) as file:
+            key = _key(file)
+            path = cache / key
+            kept = _read(path)
+            if kept is not None:
+                return kept
+            file.seek(0)
+            data = file.read(package.MAX_JSON_BYTES + 1)
+    except OSError as error:
+        raise PackageError(
+            f"{model_json} cannot be read ({error.strerror}); is {model_json.parent} a model package?"
+        ) from error
+    decoded = package.decode(data)
+    if _key(io.BytesIO(data)) != key:
+        raise PackageError(f"{model_json} changed while it was read; load it again")
     prepared = Prepared(
         signature=decoded.signature,
         program=program.compile_graph(decoded.graph, _stages(decoded)),
@@ -94,9 +108,13 @@ def _views(tensors: Iterable[package.Tensor]) -> tuple[View, ...]:
     )
 
 
-def _key(model_json: bytes) -> str:
-    digest = hashlib.sha256(model_json).hexdigest()
-    return f"{digest}.{sys.implementation.cache_tag}-{program.VERSION}.{VERSION}"
+def _key(model_json: io.RawIOBase | io.BytesIO) -> str:
+    # Through one small buffer: memory for the whole file would be new memory, and cost more than the hash.
+    digest, buffer = hashlib.sha256(), bytearray(_BUFFER_BYTES)
+    view = memoryview(buffer)
+    while count := model_json.readinto(buffer):
+        digest.update(view[:count])
+    return f"{digest.hexdigest()}.{sys.implementation.cache_tag}-{program.VERSION}.{VERSION}"
 
 
 def _read(path: Path) -> Prepared | None:
