@@ -13,6 +13,9 @@ model are removed before the next.
 safetensors file places tensors on any 8-byte boundary, and torch's kernels then add in another order. An answer that
 is not even close stops the benchmark.
 
+`structure_ms` is what an executor takes that met the structure before and remembers it; `fresh_ms`, a column of its
+own, what it takes where it has to be read back from the node's folder of compiled programs.
+
 The *load part* of an answer is what it takes beyond a warm pass of the same round, but never less than the measured
 load alone; else a slow warm pass could make loading look free.
 """
@@ -34,7 +37,7 @@ import torch
 from tqdm import tqdm
 
 import instar
-from instar.executor import load
+from instar.executor import load, prepare
 from instar.weights.store import Store
 from tests.bench import figures
 from tests.models import zoo
@@ -63,6 +66,7 @@ class Answer:
     warm_ms: float
     structure_ms: float
     equal: bool
+    fresh_ms: float = 0.0
 
 
 class Subject:
@@ -131,7 +135,12 @@ def ours(subject: Subject) -> Answer:
     end = time.perf_counter()
     again, warm_ms = _warm(lambda: model.run(subject.inputs)[0])
     equal = subject.is_equal(answer) and subject.is_equal(again)
-    return Answer("instar", _ms(start, end), _ms(start, loaded), warm_ms, _ms(start, structured), equal)
+    prepare.forget()
+    forgotten = time.perf_counter()
+    load.structure(subject.package, store=subject.store)
+    fresh_ms = _ms(forgotten, time.perf_counter())
+    structure_ms = _ms(start, structured)
+    return Answer("instar", _ms(start, end), _ms(start, loaded), warm_ms, structure_ms, equal, fresh_ms)
 
 
 KINDS: tuple[Callable[[Subject], Answer], ...] = (warm, b0, b1, ours)
@@ -242,6 +251,7 @@ def _table(measured: dict[str, list[dict[str, Answer]]], by_model: dict[str, Rat
             *(_median([turn[kind].first_ms for turn in turns]) for kind in ("warm", "b0", "b1", "instar")),
             *(_median([turn[kind].load_ms for turn in turns]) for kind in ("b0", "b1", "instar")),
             _median(by_model[name].structure_ms),
+            _median([turn["instar"].fresh_ms for turn in turns]),
             *("yes" if all(turn[kind].equal for turn in turns) else "no" for kind in ("b0", "b1", "instar")),
         )
         for name, turns in measured.items()
@@ -262,7 +272,7 @@ def _table(measured: dict[str, list[dict[str, Answer]]], by_model: dict[str, Rat
             figures.table(
                 (
                     *("first answer, ms", "warm", "B0", "B1", "Instar"),
-                    *("load B0", "B1", "Instar", "structure"),
+                    *("load B0", "B1", "Instar", "structure", "fresh"),
                     *("equal B0", "B1", "Instar"),
                 ),
                 times,

@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 import torch
 
 from instar.executor.load import load, structure
-from instar.executor.prepare import prepare
+from instar.executor.prepare import REMEMBERED, forget, prepare
 from instar.weights.store import Store
 
 Packed = tuple[torch.nn.Module, Path]
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_remembered() -> None:
+    forget()
+
+
 def test_what_was_kept_is_what_was_compiled(packed: Packed, store: Store) -> None:
     first = structure(packed[1], store=store)
     kept = list((store.root / "compiled").iterdir())
+    forget()
     again = structure(packed[1], store=store)
     assert len(kept) == 1
     assert again == first
@@ -30,6 +37,7 @@ def test_a_damaged_entry_is_written_again(packed: Packed, store: Store) -> None:
     whole = entry.read_bytes()
     for damaged in (b"", whole[:40], whole[:-1], whole[:50] + b"\0" + whole[51:]):
         entry.write_bytes(damaged)
+        forget()
         assert structure(packed[1], store=store) == first
         assert entry.read_bytes() == whole
 
@@ -40,10 +48,24 @@ def test_code_in_a_folder_that_others_may_write_is_ignored(packed: Packed, store
     (entry,) = folder.iterdir()
     entry.write_bytes(b"forged")
     folder.chmod(0o777)
+    forget()
     assert structure(packed[1], store=store).program.gated()
     assert entry.read_bytes() == b"forged"
 
 
 def test_a_cache_that_cannot_be_written_costs_time_only(packed: Packed) -> None:
     file = packed[1] / "model.json"
-    assert prepare(file, Path("/proc/nowhere")) == prepare(file, Path("/proc/nowhere"))
+    first = prepare(file, Path("/proc/nowhere"))
+    forget()
+    assert prepare(file, Path("/proc/nowhere")) == first
+
+
+def test_a_live_process_remembers_what_it_met_and_forgets_the_oldest(packed: Packed, tmp_path: Path) -> None:
+    text = (packed[1] / "model.json").read_bytes()
+    files = [tmp_path / f"{number}.json" for number in range(REMEMBERED + 1)]
+    for number, file in enumerate(files):
+        file.write_bytes(text + b" " * number)  # other bytes of the same meaning: another key
+    found = [prepare(file, tmp_path / "compiled") for file in files]
+    assert prepare(files[-1], tmp_path / "compiled") is found[-1]
+    assert prepare(files[0], tmp_path / "compiled") is not found[0]
+    assert prepare(files[0], tmp_path / "compiled") == found[0]

@@ -4,6 +4,8 @@ The first time, the package is decoded, checked and compiled. What came of it is
 bytes it was made from, so the next process that meets them skips all three: a dict of code objects and plain tuples
 is read back in a fraction of a millisecond. A changed byte, another release or another Python is another key.
 
+A live executor also remembers the last few structures it met, so that a function that comes back costs a hash.
+
 Kept code is code: it is read only from a folder that belongs to this user and that nobody else may write.
 """
 
@@ -34,6 +36,7 @@ from instar.weights.manifest import Weights
 logger = logging.getLogger(__name__)
 
 VERSION = 2
+REMEMBERED = 32  # structures, of about a megabyte each
 _DIGEST_BYTES = 32
 _BUFFER_BYTES = 64 * 1024
 
@@ -55,6 +58,10 @@ class Prepared:
     structure_digest: str
 
 
+# Frozen values only, under the digest of what they were made from: sharing them is safe.
+_remembered: dict[str, Prepared] = {}
+
+
 def prepare(model_json: Path, cache: Path) -> Prepared:
     """Check and compile a package, or find that this was done before.
 
@@ -65,8 +72,9 @@ def prepare(model_json: Path, cache: Path) -> Prepared:
         with open(model_json, "rb", buffering=0) as file:
             key = _key(file)
             path = cache / key
-            kept = _read(path)
+            kept = _remembered.get(key) or _read(path)
             if kept is not None:
+                _remember(key, kept)
                 return kept
             file.seek(0)
             data = file.read(package.MAX_JSON_BYTES + 1)
@@ -86,7 +94,20 @@ def prepare(model_json: Path, cache: Path) -> Prepared:
         structure_digest=decoded.structure_digest,
     )
     _keep(path, prepared)
+    _remember(key, prepared)
     return prepared
+
+
+def forget() -> None:
+    """Drop what this process remembers; the folder is left alone."""
+    _remembered.clear()
+
+
+def _remember(key: str, prepared: Prepared) -> None:
+    _remembered[key] = prepared
+    while len(_remembered) > REMEMBERED:
+        # Another thread may have dropped it meanwhile.
+        _remembered.pop(next(iter(_remembered)), None)
 
 
 def _stages(decoded: package.Package) -> tuple[program.Stage, ...]:
