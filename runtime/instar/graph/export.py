@@ -190,9 +190,6 @@ class _Translation:
                 f"{_place(node)}the operator {name} is not among the {len(operators.names())} that are allowed; "
                 "replace it in the module by supported ones"
             )
-        if name == operators.GETITEM and self._resolved(args[0]) is not None:
-            self.values[node] = self._resolved(args[0])[args[1]]
-            return
         self.nodes.append(
             ir.Node(
                 op=name,
@@ -202,10 +199,6 @@ class _Translation:
             )
         )
         self.values[node] = ir.Value(len(self.inputs) + len(self.nodes) - 1)
-
-    def _resolved(self, whole: Any) -> Any:
-        found = self.values.get(whole) if isinstance(whole, torch.fx.Node) else None
-        return found if isinstance(found, tuple) else None
 
     def _argument(self, argument: Any, node: torch.fx.Node) -> ir.Arg:
         match argument:
@@ -268,7 +261,7 @@ class _Translation:
         text = str(size.node.expr.subs(self.symbols))
         if re.fullmatch(r"-?\d+", text):
             return int(text)
-        return text if re.fullmatch(r"[A-Za-z0-9_+\-*/%() .]{1,512}", text) else "?"
+        return text if spec.EXPRESSION.match(text) else "?"
 
     # Dimensions and outputs
 

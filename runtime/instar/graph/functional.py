@@ -46,8 +46,6 @@ def identity_operand(node: torch.fx.Node) -> torch.fx.Node | None:
 
 def functionalise(module: torch.fx.GraphModule) -> torch.fx.GraphModule:
     """A copy of `module` without operators that write. Raises `Overlap` or `PackError`."""
-    graph = torch.fx.Graph()
-    graph.graph_copy(module.graph, {})
     copy = torch.fx.GraphModule(module, torch.fx.Graph())
     copied: dict[torch.fx.Node, torch.fx.Node] = {}
     fresh = torch.fx.Graph()

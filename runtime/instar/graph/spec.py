@@ -49,7 +49,7 @@ INT_LIMIT = 2**63
 
 SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}$")
 # What cannot be said with these characters is written "?": unknown until the program runs.
-_EXPRESSION = re.compile(r"[A-Za-z0-9_+\-*/%() .?]{1,512}$")
+EXPRESSION = re.compile(r"[A-Za-z0-9_+\-*/%() .?]{1,512}$")
 
 # Arguments that decide whether an operator keeps to itself: these values, or the graph is refused.
 _REQUIRED: dict[str, dict[str, tuple[ir.Arg, ...]]] = {
@@ -292,7 +292,7 @@ def _check_tensor_type(type_: ir.TensorType, where: str, *, symbolic: bool) -> N
         raise GraphError(f"{where} has {len(type_.shape)} dimensions; at most {MAX_RANK} are taken")
     for dim in type_.shape:
         if isinstance(dim, str):
-            if not symbolic or not _EXPRESSION.match(dim):
+            if not symbolic or not EXPRESSION.match(dim):
                 raise GraphError(f"{where} has the dimension {dim[:MAX_TEXT]!r}, which is no size")
         elif not _is_int(dim) or dim < 0:
             raise GraphError(f"{where} has the dimension {dim!r}; sizes are whole numbers from 0")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,11 +89,3 @@ class _Chunks:
     def _close(self) -> None:
         self._done.append(self._hash.hexdigest())
         self._hash, self._room = hashlib.sha256(), layout.CHUNK_BYTES
-
-
-def chunk_digests(pieces: Sequence[memoryview]) -> tuple[str, ...]:
-    """SHA-256 of each chunk of the bytes that `pieces` make up together."""
-    chunks = _Chunks()
-    for piece in pieces:
-        chunks.feed(piece)
-    return chunks.finish()
