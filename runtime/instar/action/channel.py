@@ -7,6 +7,7 @@ its children keep the socket open; so the proxy also watches the worker itself, 
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 
@@ -15,7 +16,7 @@ from instar.errors import ProcessError
 
 
 class Channel:
-    """One end. Owned by one thread at a time; frames are sent and received in turn."""
+    """One end, and with it a descriptor of the peer's process. Owned by one thread at a time."""
 
     def __init__(self, connection: socket.socket, *, limit_bytes: int, peer_pidfd: int | None = None) -> None:
         self._connection = connection
@@ -52,6 +53,8 @@ class Channel:
 
     def close(self) -> None:
         self._connection.close()
+        if self._peer is not None:
+            os.close(self._peer)
 
     def _exactly(self, size: int) -> bytearray:
         data = bytearray(size)

@@ -5,8 +5,9 @@ one is a `ProtocolError`; nothing is guessed.
 
 * proxy and zygote, a sequenced-packet socket: `Fork` -> `Forked`, `Bury` -> `Buried`. File descriptors travel
   beside a frame. Both sides are ours.
-* proxy and worker, a stream socket, for its frames may be large: `Start` -> `Started | NotStarted`,
-  then `Run` -> `Finished | Refused`, one at a time. The worker holds user code, so the proxy trusts none of it.
+* proxy and worker, stream sockets, for their frames may be large, one for each run that may be under way at a
+  time. On the first, `Start` -> `Started | NotStarted`; then, on each, `Run` -> `Finished | Refused`, one at a
+  time, so no answer can meet another run's caller. The worker holds user code; the proxy trusts none of it.
 
 The frames between a worker and the executor are in `instar.executor.protocol`.
 """
@@ -21,6 +22,7 @@ from typing import Any
 
 from instar.errors import ProtocolError
 
+SLOTS = 16  # runs that a worker may execute at once, where its container allows more than one
 CONTROL_BYTES = 128 * 1024  # of a frame between proxy and zygote, below the kernel's default for one packet
 # OpenWhisk's words for a function that cannot be called; why, stands on standard error.
 EXITED_EARLY = "Command exited abruptly during initialization."
@@ -35,7 +37,7 @@ HEADER = struct.Struct("<BQ")  # kind, length of the payload
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Fork a worker. Comes with the worker's end of its channel."""
+    """Fork a worker. Comes with the worker's ends of its channels, one to `SLOTS`."""
 
     models: tuple[tuple[str, str], ...] = ()  # (name, package directory) of what the action may call
     store: str = ""  # directory of the node's weights files

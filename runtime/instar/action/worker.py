@@ -15,8 +15,10 @@ import os
 import signal
 import socket
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -30,13 +32,14 @@ from instar.action.frames import (
     NOT_STARTED,
     Answer,
     Finished,
+    Message,
     NotStarted,
     Refused,
     Run,
     Start,
     Started,
 )
-from instar.action.streams import Streams
+from instar.action.streams import Immediate, Streams, WholeLines
 from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import client
 
@@ -44,10 +47,12 @@ FRAME_BYTES = 1 << 40  # the proxy, which is ours, has checked the size of what 
 NOT_AN_OBJECT = "The action did not return a dictionary or array."
 
 
-def serve(connection: socket.socket, door: socket.socket, models: Sequence[str], *, uid: int | None) -> NoReturn:
-    """Be the worker at the other end of `connection` until it closes; `door` hands in sessions for `models`.
+def serve(
+    connections: Sequence[socket.socket], door: socket.socket, models: Sequence[str], *, uid: int | None
+) -> NoReturn:
+    """Be the worker at the other end of `connections` until they close; `door` hands in sessions for `models`.
 
-    With a `uid`, as that user and in no other group.
+    As many runs are executed at once as there are connections. With a `uid`, as that user and in no other group.
     """
     if uid is not None:
         os.setgroups([])
@@ -55,11 +60,18 @@ def serve(connection: socket.socket, door: socket.socket, models: Sequence[str],
         os.setresuid(uid, uid, uid)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     executor = client.connect(door)
-    streams = Streams()
+    streams = Streams(Immediate if len(connections) == 1 else WholeLines)
     streams.install()
+    channels = [Channel(connection, limit_bytes=FRAME_BYTES) for connection in connections]
+    worker = Worker(streams, lambda: _await_models(executor, models))
+    _live(streams, lambda: worker.serve(channels))
+
+
+def _live(streams: Streams, body: Callable[[], None]) -> NoReturn:
+    """Run `body`, in whichever thread. When it ends, the process does."""
     status = 1
     try:
-        _serve(Channel(connection, limit_bytes=FRAME_BYTES), streams, lambda: _await_models(executor, models))
+        body()
     except ProcessError:
         status = 0  # the proxy has gone: nobody is left to work for
     except SystemExit as exit:
@@ -74,25 +86,46 @@ def serve(connection: socket.socket, door: socket.socket, models: Sequence[str],
         os._exit(status & 0xFF)
 
 
-def _serve(channel: Channel, streams: Streams, await_models: Callable[[], None]) -> None:
-    me = os.getpid()
-    function: Function | None = None
-    result_bytes = 0
-    while True:
-        frame = channel.receive()
-        answer: Answer
+class Worker:
+    """Answers the proxy's frames. Owns the function, from the `Start` on."""
+
+    def __init__(self, streams: Streams, await_models: Callable[[], None]) -> None:
+        self._streams = streams
+        self._await_models = await_models
+        self._function: Function | None = None
+        self._result_bytes = 0
+        self._pid = os.getpid()
+
+    def serve(self, channels: Sequence[Channel]) -> None:
+        """Serve the first of `channels` in this thread and, from its first run on, the others in further ones.
+
+        So there is one thread more than there were ever runs at once, and none where there is one channel.
+        """
+        channel, *others = channels
+        while True:
+            frame = channel.receive()
+            if others and isinstance(frame, Run):
+                self._serve_apart(others)
+                others = []
+            answer = self._answer(frame)
+            if os.getpid() != self._pid:
+                raise SystemExit  # a child that the function forked and let return; the answer is its parent's
+            self._streams.settle()
+            channel.send(answer)
+
+    def _serve_apart(self, channels: Sequence[Channel]) -> None:
+        body = partial(_live, self._streams, partial(self.serve, channels))
+        threading.Thread(target=body, name="instar-slot", daemon=True).start()
+
+    def _answer(self, frame: Message) -> Answer:
         match frame:
             case Start():
-                function, answer = start(frame, await_models)
-                result_bytes = frame.result_bytes
-            case Run(body) if function is not None:
-                answer = call(function, body, result_bytes=result_bytes)
-            case _:
-                raise ProtocolError(f"the worker was sent a {type(frame).__name__} out of turn")
-        if os.getpid() != me:
-            raise SystemExit  # a child that the function forked and let return; the answer is its parent's
-        streams.settle()
-        channel.send(answer)
+                self._function, started = start(frame, self._await_models)
+                self._result_bytes = frame.result_bytes
+                return started
+            case Run(body) if self._function is not None:
+                return call(self._function, body, result_bytes=self._result_bytes)
+        raise ProtocolError(f"the worker was sent a {type(frame).__name__} out of turn")
 
 
 def start(frame: Start, await_models: Callable[[], None]) -> tuple[Function | None, Started | NotStarted]:

@@ -23,7 +23,16 @@ from functools import partial
 from typing import NoReturn
 
 from instar.action import processes
-from instar.action.frames import CONTROL_BYTES, Buried, Bury, Fork, Forked, decode_control, encode_control
+from instar.action.frames import (
+    CONTROL_BYTES,
+    SLOTS,
+    Buried,
+    Bury,
+    Fork,
+    Forked,
+    decode_control,
+    encode_control,
+)
 from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import packets
 from instar.executor.protocol import Open, encode_open
@@ -114,30 +123,30 @@ class Zygote:
                 return
 
     def _answer(self) -> bool:
-        data, descriptor = packets.receive(self._control, CONTROL_BYTES)
+        data, descriptors = packets.receive_several(self._control, CONTROL_BYTES, most=SLOTS)
         if not data:
             return False
         match decode_control(data):
-            case Fork() as fork if descriptor is not None:
-                self._fork_worker(fork, socket.socket(fileno=descriptor))
+            case Fork() as fork if descriptors:
+                self._fork_worker(fork, [socket.socket(fileno=descriptor) for descriptor in descriptors])
             case Bury():
                 self._control.send(encode_control(Buried(self._bury())))
             case frame:
                 raise ProtocolError(f"the zygote was sent a {type(frame).__name__}")
         return True
 
-    def _fork_worker(self, fork: Fork, channel: socket.socket) -> None:
+    def _fork_worker(self, fork: Fork, channels: Sequence[socket.socket]) -> None:
         from instar.action import worker
 
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         names = [name for name, _ in fork.models]
         pid = self._fork(
             "instar-worker",
-            partial(worker.serve, channel, theirs, names, uid=self._worker_uid),
+            partial(worker.serve, channels, theirs, names, uid=self._worker_uid),
             unwanted=[door, self._executor],
         )
-        channel.close()
-        theirs.close()
+        for one in (*channels, theirs):
+            one.close()
         self._worker = Worker(pid, door, fork)
         self._open_session()
         pidfd = os.pidfd_open(pid)

@@ -20,7 +20,13 @@ def receive(connection: socket.socket, size: int) -> tuple[bytes, int | None]:
 
     Raises `ProtocolError` for a packet of more than `size` bytes, and `OSError` as sockets do.
     """
-    data, ancillary, flags, _ = connection.recvmsg(size, socket.CMSG_SPACE(_INT), socket.MSG_CMSG_CLOEXEC)
+    data, descriptors = receive_several(connection, size, most=1)
+    return data, descriptors[0] if descriptors else None
+
+
+def receive_several(connection: socket.socket, size: int, *, most: int) -> tuple[bytes, list[int]]:
+    """Like `receive`, with up to `most` descriptors; what came beyond them is closed."""
+    data, ancillary, flags, _ = connection.recvmsg(size, socket.CMSG_SPACE(most * _INT), socket.MSG_CMSG_CLOEXEC)
     descriptors = array.array("i")
     for level, kind, content in ancillary:
         if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
@@ -29,7 +35,7 @@ def receive(connection: socket.socket, size: int) -> tuple[bytes, int | None]:
         for descriptor in descriptors:
             os.close(descriptor)
         raise ProtocolError(f"a packet of more than {size} bytes")
-    # The kernel may round the room for descriptors up, and so let a second one in.
-    for extra in descriptors[1:]:
+    # The kernel may round the room for descriptors up, and so let one more in.
+    for extra in descriptors[most:]:
         os.close(extra)
-    return data, descriptors[0] if descriptors else None
+    return data, list(descriptors[:most])

@@ -24,13 +24,13 @@ from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from instar.action import processes
-from instar.proxy import app
+from instar.proxy import app, slots
 from instar.proxy.function import Function
 from instar.proxy.limits import BodyLimits
 from instar.proxy.places import Places
 from instar.proxy.zygote import Zygote
 
-THREADS = 16  # requests that may wait for their turn; one runs at a time
+THREADS = 128  # requests at once, most of which wait; a thread is started when it is first needed
 
 
 class Container:
@@ -64,7 +64,7 @@ class Container:
         self._end(1)  # gunicorn gave up by itself
 
     def _application(self) -> Flask:
-        function = Function(self._zygote, self._places, limits=self._limits)
+        function = Function(self._zygote, self._places, limits=self._limits, slots=slots.allowed(os.environ))
         return app.create(function, self._limits)
 
     # gunicorn calls hooks by the number of their parameters

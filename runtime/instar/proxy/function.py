@@ -1,12 +1,14 @@
 """The one function of this container: what state it is in, and what `/init` and `/run` do to it.
 
-The rule: every request is answered from the state it finds, one at a time, and the log sentinels are written
-before its answer leaves. The states, after the stock runtime:
+The rule: every request is answered from the state it finds, and the log sentinels are written before its answer
+leaves. A run takes one of the worker's slots, of which there is one unless the container allows concurrency;
+further runs wait. The states, after the stock runtime:
 
     state     /init                                /run
     -------   ----------------------------------   ----------------------------------------------
     Empty     200: Live. Failed: stays Empty       500 no action defined yet
-    Live      403 more than once                   200, 400 or 502. The worker died in it: 400, Gone
+    Live      403 more than once                   200, 400 or 502. The worker died in it: 400, Gone, and so
+                                                   for every run under way
                                                    The worker had died before: 500 command exited, Gone
     Gone      403 more than once                   500 no action defined yet
 """
@@ -70,12 +72,13 @@ class Gone:
 class Function:
     """Owns the state, the worker and the action's directory. Any thread may call it."""
 
-    def __init__(self, zygote: Zygote, places: Places, *, limits: BodyLimits) -> None:
+    def __init__(self, zygote: Zygote, places: Places, *, limits: BodyLimits, slots: int = 1) -> None:
         self._zygote = zygote
         self._places = places
         self._limits = limits
+        self._slots = slots  # runs at once
         self._state: Empty | Worker | Gone = Empty()
-        self._turn = threading.Lock()  # one request at a time, so that no answer meets the wrong caller
+        self._turn = threading.Lock()  # whose it is may change the state and speak to the zygote
 
     def ready(self) -> Reply:
         """Answers when `/init` would not have to wait for the boot any more."""
@@ -102,18 +105,21 @@ class Function:
     def run(self, body: bytes) -> Reply:
         with self._turn:
             worker = self._state
-            if not isinstance(worker, Worker):
+        if not isinstance(worker, Worker):
+            return failure(500, NO_ACTION)
+        with worker.slots.one() as channel:
+            if channel is None:  # the worker died while this waited
                 return failure(500, NO_ACTION)
-            if not worker.channel.is_quiet():
+            if not channel.is_quiet():
                 self._lose(worker)
                 return failure(500, EXITED)
             try:
-                worker.channel.send(Run(body))
-                reply = _reply(worker.channel.receive())
+                channel.send(Run(body))
+                reply = _reply(channel.receive())
             except (ProcessError, ProtocolError):
                 self._lose(worker)
                 reply = failure(400, EXITED)
-            sentinels.write()
+            sentinels.write()  # before the next run may begin
             return reply
 
     def _become(self, init: Init) -> str | None:
@@ -136,26 +142,31 @@ class Function:
         return error
 
     def _start(self, fork: Fork, start: Start) -> str | None:
-        worker = self._zygote.fork(fork, answer_bytes=self._limits.run_bytes)
+        worker = self._zygote.fork(fork, slots=self._slots, answer_bytes=self._limits.run_bytes)
         error = NOT_STARTED
-        try:
-            worker.channel.send(start)
-            match worker.channel.receive():
-                case Started():
-                    self._state = worker
-                    return None
-                case NotStarted(reason):
-                    error = reason
-                case other:
-                    raise ProtocolError(f"a worker answered its start with {type(other).__name__}")
-        except (ProcessError, ProtocolError):
-            sentinels.complain(EXITED_EARLY)
-        self._zygote.bury(worker)
+        with worker.slots.one() as channel:
+            assert channel is not None  # nobody else knows of them yet
+            try:
+                channel.send(start)
+                match channel.receive():
+                    case Started():
+                        self._state = worker
+                        return None
+                    case NotStarted(reason):
+                        error = reason
+                    case other:
+                        raise ProtocolError(f"a worker answered its start with {type(other).__name__}")
+            except (ProcessError, ProtocolError):
+                sentinels.complain(EXITED_EARLY)
+            self._zygote.bury(worker)
         return error
 
     def _lose(self, worker: Worker) -> None:
-        self._state = Gone()
-        self._zygote.bury(worker)
+        """The first run that notices ends what is left of the worker; so all others notice, too."""
+        with self._turn:
+            if self._state is worker:
+                self._state = Gone()
+                self._zygote.bury(worker)
 
 
 def _reply(answer: Message) -> Reply:

@@ -25,14 +25,14 @@ from instar.action.frames import (
 )
 from instar.errors import ProcessError, ProtocolError
 from instar.executor import packets
+from instar.proxy.slots import Slots
 
 
 @dataclass(frozen=True, slots=True)
 class Worker:
     """A process that can be sent frames until it ends."""
 
-    channel: Channel
-    pidfd: int
+    slots: Slots
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,22 +66,27 @@ class Zygote:
         """Return when torch is imported. There must be no worker."""
         self._ask(Bury(), [])  # with nobody to bury it is merely answered
 
-    def fork(self, fork: Fork, *, answer_bytes: int) -> Worker:
-        """A new worker, whose frames may hold `answer_bytes`. There must be none; waits until torch is imported."""
-        ours, theirs = socket.socketpair()
-        with theirs:
-            frame, pidfd = self._ask(fork, [theirs.fileno()])
+    def fork(self, fork: Fork, *, slots: int, answer_bytes: int) -> Worker:
+        """A new worker for up to `slots` runs at once, whose frames may hold `answer_bytes`.
+
+        There must be none. Waits until torch is imported.
+        """
+        pairs = [socket.socketpair() for _ in range(slots)]
+        frame, pidfd = self._ask(fork, [theirs.fileno() for _, theirs in pairs])
+        for _, theirs in pairs:
+            theirs.close()
         if not isinstance(frame, Forked) or pidfd is None:
             raise ProtocolError(f"the zygote answered a Fork with {type(frame).__name__}")
-        return Worker(Channel(ours, limit_bytes=answer_bytes, peer_pidfd=pidfd), pidfd)
+        channels = [Channel(ours, limit_bytes=answer_bytes, peer_pidfd=os.dup(pidfd)) for ours, _ in pairs]
+        os.close(pidfd)
+        return Worker(Slots(channels))
 
     def bury(self, worker: Worker) -> int:
         """End the worker and whatever it started. Its exit code, or minus the signal it had died of."""
         frame, _ = self._ask(Bury(), [])
         if not isinstance(frame, Buried):
             raise ProtocolError(f"the zygote answered a Bury with {type(frame).__name__}")
-        worker.channel.close()
-        os.close(worker.pidfd)
+        worker.slots.close()
         return frame.status
 
     def _ask(self, frame: Control, descriptors: list[int]) -> tuple[Control, int | None]:
