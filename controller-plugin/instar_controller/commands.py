@@ -20,7 +20,7 @@ from pathlib import Path
 from instar_controller import serving, settings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ControllerError
-from instar_controller.serving import Listening, Notice, Prewarmed
+from instar_controller.serving import Listening, Notice, Prewarmed, Removed
 
 HELP = "serve the OpenWhisk API on this machine"
 
@@ -29,9 +29,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     usual = settings.HttpSettings()
     pool = PoolSettings()
-    memory = f"memory of all containers together, counted but not enforced (default {pool.memory_mb})"
+    docker = settings.DockerSettings()
+    memory = f"memory of all containers together (default {pool.memory_mb})"
     prewarm = "containers that wait for an action; may be repeated; or 'none' (default: one of each kind)"
-    keep_alive = f"seconds after which an idle container goes (default {pool.keep_alive_s:g})"
+    keep_alive = f"seconds after which an idle container goes (default {pool.patience.keep_alive_s:g})"
+    grace = f"seconds after which an idle Docker container is paused (default {docker.pause_grace_s:g})"
     add = parser.add_argument
     add("--host", default=usual.host, help=f"loopback address to listen on (default {usual.host})")
     add("--port", type=int, default=usual.port, help=f"TCP port, 0 for any free one (default {usual.port})")
@@ -43,21 +45,38 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--memory", type=int, default=pool.memory_mb, metavar="MB", help=memory)
     add("--prewarm", action="append", default=[], metavar="KIND:MB:COUNT", help=prewarm)
-    add("--keep-alive", type=float, default=pool.keep_alive_s, metavar="S", help=keep_alive)
+    add("--keep-alive", type=float, default=pool.patience.keep_alive_s, metavar="S", help=keep_alive)
+    add(
+        "--containers",
+        choices=(settings.PROCESS, settings.DOCKER),
+        default=settings.PROCESS,
+        help="what containers are made of (default %(default)s)",
+    )
+    add("--docker-network", metavar="NAME", help=f"network of Docker containers (default {docker.network})")
+    add("--pause-grace", type=float, metavar="S", help=grace)
+    add("--manifest", type=Path, metavar="FILE", help="runtimes.json with other kinds and their images")
     add("--json", action="store_true", help="print events as JSON, one a line")
+    add("--verbose", action="store_true", help="log what happens to containers, and why")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal. The exit status is 0, or 1 with one line that says why it cannot serve."""
+    level = logging.INFO if arguments.verbose else logging.WARNING
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("instar_controller").setLevel(level)
     try:
+        kinds = settings.read_manifest(arguments.manifest, containers=arguments.containers)
         chosen = settings.make(
             arguments.state or settings.default_state(os.environ),
             host=arguments.host,
             port=arguments.port,
             memory_mb=arguments.memory,
             keep_alive_s=arguments.keep_alive,
-            stem_cells=settings.parse_stem_cells(arguments.prewarm, memory_mb=arguments.memory),
+            stem_cells=settings.parse_stem_cells(arguments.prewarm, memory_mb=arguments.memory, manifest=kinds),
+            docker=settings.docker_settings(
+                arguments.containers, network=arguments.docker_network, pause_grace_s=arguments.pause_grace
+            ),
+            manifest=kinds,
         )
         serving.serve(chosen, os.environ, _print_json if arguments.json else _print_text)
     except ControllerError as error:
@@ -72,8 +91,8 @@ def _print_text(notice: Notice) -> None:
             _print(f"Serving OpenWhisk on {url}, state in {chosen.state}. Ctrl-C ends it. For wsk:")
             _print(f"  wsk property set --apihost {url}")
             _print(f"  wsk property set --auth {identity.api_key}")
-        case Prewarmed():
-            pass
+        case Prewarmed() | Removed():
+            pass  # the log tells what a reader of this should know
 
 
 def _print_json(notice: Notice) -> None:
@@ -89,9 +108,13 @@ def _print_json(notice: Notice) -> None:
             }
         case Prewarmed(kind, memory_mb):
             event = {"event": "prewarmed", "kind": kind, "memory": memory_mb}
+        case Removed(container, reason, ending):
+            event = {"event": "removed", "container": container, "reason": reason.why.value, "detail": reason.detail}
+            if ending is not None:
+                event["ending"] = str(ending)
     _print(json.dumps(event))
 
 
 def _print(line: str) -> None:
     with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop serving
-        print(line, flush=True)
+        print(f"{line}\n", end="", flush=True)  # in one piece: several threads have news

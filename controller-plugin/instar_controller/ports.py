@@ -6,6 +6,7 @@ over each). Times are epoch milliseconds.
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Protocol
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import Collection, Document, Key
-from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.invocation import ContainerKey, Invocation
 from instar_controller.whisk.response import Outcome
 
 
@@ -135,6 +136,35 @@ class PendingLog(Protocol):
         """The lines up to both sentinels, or whatever there is once both streams have ended or time is up."""
 
 
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a container ended by itself.
+
+    `status` is the exit status of its first process, or minus the number of the signal that killed it; None
+    if nobody could tell.
+    """
+
+    status: int | None
+    ran_out_of_memory: bool = False
+
+    def __str__(self) -> str:
+        match self.status:
+            case None:
+                how = "nobody knows how"
+            case int(status) if status < 0:
+                how = f"killed by {_signal_name(-status)}"
+            case status:
+                how = f"exit status {status}"
+        return f"{how}, out of memory" if self.ran_out_of_memory else how
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
 class Containers(Protocol):
     """Makes containers, talks to them, and takes them away. Safe for several threads; every method may block.
 
@@ -142,8 +172,18 @@ class Containers(Protocol):
     container's memory free, so `remove` returns after it.
     """
 
-    def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
+    def start(
+        self,
+        id: ContainerId,
+        *,
+        kind: str,
+        memory_mb: int,
+        key: ContainerKey | None,
+        on_exit: Callable[[ContainerId], None],
+    ) -> None:
         """Make a container; return when it is up, that is, when `/init` would not wait for its boot.
+
+        `key` says which function it is for, None for a stem cell: it is good for names, and for nothing else.
 
         `on_exit` is called once, from any thread, when a container that came up has ended, `remove` being one
         way. Raises `ContainerError` if it does not come up, or is removed meanwhile; then nothing of it is
@@ -153,6 +193,9 @@ class Containers(Protocol):
     def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
         """One exchange on a connection of its own. Raises `ContainerError` if there was no connection to be
         had: then, and only then, the container has certainly not seen the request.
+
+        If the connection breaks, the container gets a moment to end, so that its end is told by `on_exit`
+        before this returns.
         """
 
     def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
@@ -160,9 +203,18 @@ class Containers(Protocol):
         kept. Raises `ContainerError` if the container has gone.
         """
 
-    def remove(self, id: ContainerId) -> None:
-        """End a container and all that it left on this machine; return when it has gone. Never raises; may be
-        called at any time, and again.
+    def pause(self, id: ContainerId) -> None:
+        """Let a container sleep that has nothing to do: until `resume` nothing may be asked of it but to be
+        removed. Where sleep would save nothing this does nothing. Raises `ContainerError`; then the container
+        is good for removal only.
+        """
+
+    def resume(self, id: ContainerId) -> None:
+        """Wake a container: it is as it was, its log included. Raises `ContainerError` as `pause` does."""
+
+    def remove(self, id: ContainerId) -> Ending | None:
+        """End a container and all that it left on this machine; return when it has gone, with how it had ended
+        if it had done so by itself. Never raises; may be called at any time, and again.
         """
 
     def close(self) -> None:

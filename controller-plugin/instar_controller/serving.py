@@ -32,7 +32,9 @@ from instar_controller.clients.process import ProcessContainers
 from instar_controller.engines.invoker import Invoker
 from instar_controller.engines.scheduler import Start
 from instar_controller.errors import SettingsError, StoreError
-from instar_controller.ports import Clock, Store
+from instar_controller.policies.removal import Reason
+from instar_controller.policies.snapshot import ContainerId
+from instar_controller.ports import Clock, Containers, Ending, Store
 from instar_controller.settings import HttpSettings, ServeSettings
 from instar_controller.whisk.identity import Identity
 
@@ -58,13 +60,23 @@ class Prewarmed:
     memory_mb: int
 
 
-Notice = Listening | Prewarmed
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """A container has gone, why, and how it had ended if it had done so by itself."""
+
+    container: ContainerId
+    reason: Reason
+    ending: Ending | None
+
+
+Notice = Listening | Prewarmed | Removed
 
 
 def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Callable[[Notice], None]) -> None:
     """Serve until SIGINT or SIGTERM. To be called from the main thread; containers start with `environment`.
 
-    Raises `SettingsError` if the port cannot be had, `StoreError` if the state directory cannot.
+    Raises `SettingsError` if the port or the containers' engine cannot be had, `StoreError` if the state
+    directory cannot.
     """
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(_listen(settings.http))
@@ -74,18 +86,25 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         stack.callback(store.close)
         identity = _identity(store, clock, settings)
         invoker = Invoker(
-            ProcessContainers(
-                _empty_folder(settings.state / CONTAINERS_FOLDER), _container_environment(environment, url)
-            ),
+            _containers(settings, environment, url),
             store,
             clock,
             pool=settings.pool,
             settings=settings.engine,
             on_up=lambda start: _announce_stem_cell(start, announce),
+            on_removed=lambda remove, ending: announce(Removed(remove.container, remove.reason, ending)),
         )
         stopping = _Stopping(invoker, settings.drain_s)
         stack.callback(stopping.finish)
-        app = create_app(Services(store=store, invocations=invoker, clock=clock, limits=settings.limits))
+        app = create_app(
+            Services(
+                store=store,
+                invocations=invoker,
+                clock=clock,
+                limits=settings.limits,
+                manifest=settings.manifest,
+            )
+        )
         server = _server(app, listener, settings.http)
         stack.callback(server.close)
         stopping.on_signals()
@@ -165,9 +184,29 @@ def _identity(store: Store, clock: Clock, settings: ServeSettings) -> Identity:
     return identity
 
 
-def _container_environment(environment: Mapping[str, str], url: str) -> dict[str, str]:
-    """What a stock invoker gives a container, on top of what this process has."""
-    return {**environment, "__OW_API_HOST": url, "__OW_ALLOW_CONCURRENT": "false"}
+def _containers(settings: ServeSettings, environment: Mapping[str, str], url: str) -> Containers:
+    """The maker of containers; what an earlier run of this server has left behind is gone."""
+    stock = {"__OW_API_HOST": url, "__OW_ALLOW_CONCURRENT": "false"}  # what a stock invoker gives a container
+    folder = _empty_folder(settings.state / CONTAINERS_FOLDER)
+    if settings.docker is None:
+        return ProcessContainers(folder, {**environment, **stock})
+    # Late: Docker's client takes 0.2 s to import, and need not be installed for the other kind.
+    from instar_controller.clients.docker import engine
+    from instar_controller.clients.docker.arguments import Plan, owner_of
+    from instar_controller.clients.docker.containers import DockerContainers
+
+    containers = DockerContainers(
+        engine.connect(environment),
+        Plan(
+            owner=owner_of(settings.state),
+            network=settings.docker.network,
+            pool_memory_mb=settings.pool.memory_mb,
+            environment=stock,
+            images={kind.kind: kind.image for kind in settings.manifest.kinds},
+        ),
+    )
+    containers.prepare()
+    return containers
 
 
 def _announce_stem_cell(start: Start, announce: Callable[[Notice], None]) -> None:

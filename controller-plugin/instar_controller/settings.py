@@ -14,11 +14,15 @@ from pathlib import Path
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import SettingsError
+from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
+from instar_controller.whisk import manifest as manifests
 from instar_controller.whisk.limits import Bounds, Limits
 from instar_controller.whisk.manifest import DEFAULT, Manifest
+from instar_controller.whisk.values import parse
 
 NO_STEM_CELLS = "none"
+PROCESS, DOCKER = "process", "docker"  # what containers are made of
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,14 @@ class HttpSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class DockerSettings:
+    """Containers of a Docker engine, which is found as Docker's own tools find it (DOCKER_HOST)."""
+
+    network: str = "bridge"  # that the containers' addresses are on; this machine must reach them
+    pause_grace_s: float = 10.0  # after which an unused container is paused, as OpenWhisk does
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """All of it."""
 
@@ -42,6 +54,8 @@ class ServeSettings:
     pool: PoolSettings = field(default_factory=PoolSettings)
     engine: EngineSettings = field(default_factory=EngineSettings)
     limits: Limits = field(default_factory=Limits)
+    manifest: Manifest = DEFAULT
+    docker: DockerSettings | None = None  # None: containers are made of processes of this machine
     namespace: str = "guest"
     drain_s: float = 2.0  # what running activations get to finish after Ctrl-C
 
@@ -53,7 +67,15 @@ def default_state(environment: Mapping[str, str]) -> Path:
 
 
 def make(
-    state: Path, *, host: str, port: int, memory_mb: int, keep_alive_s: float, stem_cells: Sequence[StemCells]
+    state: Path,
+    *,
+    host: str,
+    port: int,
+    memory_mb: int,
+    keep_alive_s: float,
+    stem_cells: Sequence[StemCells],
+    docker: DockerSettings | None = None,
+    manifest: Manifest = DEFAULT,
 ) -> ServeSettings:
     """Settings from what the command line says. Raises `SettingsError`."""
     limits = limits_of(memory_mb)
@@ -70,10 +92,53 @@ def make(
     return ServeSettings(
         state=state.expanduser().absolute(),
         http=HttpSettings(host=_loopback(host), port=port),
-        pool=PoolSettings(memory_mb=memory_mb, keep_alive_s=keep_alive_s, stem_cells=tuple(stem_cells)),
+        pool=PoolSettings(
+            memory_mb=memory_mb,
+            patience=Patience(keep_alive_s, docker.pause_grace_s if docker else None),
+            stem_cells=tuple(stem_cells),
+        ),
         engine=EngineSettings(threads=32 + 2 * containers),
         limits=limits,
+        manifest=manifest,
+        docker=docker,
     )
+
+
+def docker_settings(containers: str, *, network: str | None, pause_grace_s: float | None) -> DockerSettings | None:
+    """What `--containers` and the options that belong to it say. Raises `SettingsError`."""
+    given = {"--docker-network": network, "--pause-grace": pause_grace_s}
+    if containers == PROCESS:
+        for option, value in given.items():
+            if value is not None:
+                raise SettingsError(f"{option} {value}: only containers of Docker have that; add --containers docker")
+        return None
+    usual = DockerSettings()
+    grace_s = usual.pause_grace_s if pause_grace_s is None else pause_grace_s
+    if not grace_s >= 0:
+        raise SettingsError(f"--pause-grace {grace_s:g} is no number of seconds from 0 on")
+    network = usual.network if network is None else network
+    if network in ("", "host", "none") or network.startswith("container:"):
+        raise SettingsError(
+            f"--docker-network '{network}' gives containers no address of their own; name a bridge, such as "
+            f"{usual.network}, or a network made with `docker network create`"
+        )
+    return DockerSettings(network, grace_s)
+
+
+def read_manifest(path: Path | None, *, containers: str) -> Manifest:
+    """The runtimes manifest in a file, in the form of OpenWhisk's `runtimes.json`; without one, Instar's own
+    kinds. Raises `SettingsError`.
+    """
+    if path is None:
+        return DEFAULT
+    if containers == PROCESS:
+        raise SettingsError(f"--manifest {path}: a manifest names images; add --containers docker")
+    try:
+        return manifests.parse(parse(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise SettingsError(f"--manifest {path}: {error.strerror}") from error
+    except (ValueError, SettingsError) as error:  # what is no text, no JSON, or no manifest
+        raise SettingsError(f"--manifest {path}: {error}") from error
 
 
 def limits_of(memory_mb: int) -> Limits:
@@ -92,14 +157,18 @@ def limits_of(memory_mb: int) -> Limits:
 
 
 def parse_stem_cells(texts: Sequence[str], *, memory_mb: int, manifest: Manifest = DEFAULT) -> list[StemCells]:
-    """`kind:memory:count` each, or `none` alone; no text at all: one of each kind with an action's usual
-    memory.
+    """`kind:memory:count` each, or `none` alone. No text at all: what the manifest says; of Instar's own, one
+    of each kind with an action's usual memory.
 
     Raises `SettingsError`.
     """
-    if not texts:
+    if not texts and manifest is DEFAULT:
         usual = min(Limits().memory_mb.default, memory_mb)
         return [StemCells(kind.kind, usual, 1) for kind in manifest.kinds]
+    if not texts:
+        return [
+            StemCells(kind.kind, cells.memory_mb, cells.count) for kind in manifest.kinds for cells in kind.stem_cells
+        ]
     if list(texts) == [NO_STEM_CELLS]:
         return []
     return [_parse_stem_cells(text, manifest) for text in texts]

@@ -37,8 +37,9 @@ from instar_controller.clients.exchange import Address
 from instar_controller.clients.logbook import Logbook
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import PendingLog
-from instar_controller.whisk.response import Outcome, Replied, TimedOut
+from instar_controller.ports import Ending, PendingLog
+from instar_controller.whisk.invocation import ContainerKey
+from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ LAST_WORDS = 5  # lines of a container that did not come up
 
 @dataclass(slots=True, eq=False)
 class _Container:
-    """One container; `lock` guards `is_up` and `is_reaped`."""
+    """One container; `lock` guards `is_up`, `is_reaped` and `is_asked_to_end`."""
 
     id: ContainerId
     process: subprocess.Popen[bytes]
@@ -62,6 +63,8 @@ class _Container:
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_up: bool = False
     is_reaped: bool = False
+    is_asked_to_end: bool = False
+    has_ended: threading.Event = field(default_factory=threading.Event)  # the leader, and `on_exit` was told
     has_gone: threading.Event = field(default_factory=threading.Event)  # the leader, and all who held its streams
 
 
@@ -80,7 +83,15 @@ class ProcessContainers:
         self._is_closed = False
         self._spawning = threading.Lock()  # held from a container's first trace until it is in the dictionary
 
-    def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
+    def start(
+        self,
+        id: ContainerId,
+        *,
+        kind: str,
+        memory_mb: int,
+        key: ContainerKey | None,
+        on_exit: Callable[[ContainerId], None],
+    ) -> None:
         """Start the processes and wait until they answer."""
         try:
             with self._spawning:
@@ -99,8 +110,11 @@ class ProcessContainers:
 
     def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
         """One exchange over TCP."""
-        address = self._get(id).address
-        return exchange.post(address, path, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+        container = self._get(id)
+        outcome = exchange.post(container.address, path, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+        if isinstance(outcome, Disconnected):
+            container.has_ended.wait(self._grace_s)
+        return outcome
 
     def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
         """See `ports.Containers`."""
@@ -108,7 +122,15 @@ class ProcessContainers:
         book.begin(limit_bytes)
         return book
 
-    def remove(self, id: ContainerId) -> None:
+    def pause(self, id: ContainerId) -> None:
+        """Nothing: processes that wait cost nothing."""
+        self._get(id)
+
+    def resume(self, id: ContainerId) -> None:
+        """See `pause`."""
+        self._get(id)
+
+    def remove(self, id: ContainerId) -> Ending | None:
         """Ask the container to end, end it if it does not, and remove its directory."""
         with self._lock:
             container = self._containers.get(id)
@@ -116,7 +138,8 @@ class ProcessContainers:
             with self._spawning, self._lock:
                 container = self._containers.get(id)
         if container is None:
-            return
+            return None
+        ending = _own_ending(container)
         _signal(container, signal.SIGTERM)
         if not container.has_gone.wait(self._grace_s):
             logger.warning("container %s did not end within %s s and is killed", id, self._grace_s)
@@ -128,6 +151,7 @@ class ProcessContainers:
         if is_first:
             os.close(container.lifeline)
             shutil.rmtree(container.work, ignore_errors=True)
+        return ending
 
     def close(self) -> None:
         """Remove every container that is left, and start no more."""
@@ -239,11 +263,21 @@ def _reap(container: _Container) -> None:
         was_up = container.is_up
     if was_up:
         container.on_exit(container.id)
+    container.has_ended.set()
+
+
+def _own_ending(container: _Container) -> Ending | None:
+    """How it ended before anybody asked it to."""
+    with container.lock:
+        if not container.is_reaped or container.is_asked_to_end:
+            return None
+        return Ending(container.process.returncode)
 
 
 def _signal(container: _Container, number: signal.Signals) -> None:
     with container.lock:
         if not container.is_reaped:
+            container.is_asked_to_end = True
             send = os.killpg if number is signal.SIGKILL else os.kill
             with contextlib.suppress(ProcessLookupError):
                 send(container.process.pid, number)

@@ -8,6 +8,7 @@ kinds of code are not understood.
 from __future__ import annotations
 
 import json
+import signal
 import sys
 import threading
 import time
@@ -18,7 +19,8 @@ from typing import Any
 from instar_controller.clients.logbook import SENTINEL, STREAMS, Logbook
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import PendingLog
+from instar_controller.ports import Ending, PendingLog
+from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
 
@@ -42,7 +44,15 @@ class ThreadContainers:
         self._is_closed = False
         self._lock = threading.Lock()
 
-    def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
+    def start(
+        self,
+        id: ContainerId,
+        *,
+        kind: str,
+        memory_mb: int,
+        key: ContainerKey | None,
+        on_exit: Callable[[ContainerId], None],
+    ) -> None:
         """Make a container: there is nothing to boot."""
         with self._lock:
             if self._is_closed:
@@ -76,23 +86,30 @@ class ThreadContainers:
         book.begin(limit_bytes)
         return book
 
-    def remove(self, id: ContainerId) -> None:
+    def pause(self, id: ContainerId) -> None:
+        """Nothing runs in it that could sleep."""
+        self._living(id)
+
+    def resume(self, id: ContainerId) -> None:
+        """See `pause`."""
+        self._living(id)
+
+    def remove(self, id: ContainerId) -> Ending | None:
         """Forget a container; a function that still runs in it is left to itself."""
         with self._lock:
             container = self._containers.pop(id, None)
         if container is None:
-            return
-        with container.changed:
-            was_alive, container.alive = container.alive, False
-            container.changed.notify_all()
-        for stream in STREAMS:
-            container.book.end(stream, now_ns=time.time_ns())
-        if was_alive:
-            container.on_exit(id)
+            return None
+        if not container.alive:
+            return Ending(status=-signal.SIGKILL)
+        self._end(id, container)
+        return None
 
     def kill(self, id: ContainerId) -> None:
         """Let a container die as if by itself."""
-        self.remove(id)
+        with self._lock:
+            container = self._containers[id]
+        self._end(id, container)
 
     def close(self) -> None:
         """Remove every container that is left, and start no more."""
@@ -105,10 +122,19 @@ class ThreadContainers:
     def __repr__(self) -> str:
         return f"<ThreadContainers: {', '.join(self._containers) or 'none'}>"
 
+    def _end(self, id: ContainerId, container: _Container) -> None:
+        with container.changed:
+            was_alive, container.alive = container.alive, False
+            container.changed.notify_all()
+        for stream in STREAMS:
+            container.book.end(stream, now_ns=time.time_ns())
+        if was_alive:
+            container.on_exit(id)
+
     def _living(self, id: ContainerId) -> _Container:
         with self._lock:
             container = self._containers.get(id)
-        if container is None:
+        if container is None or not container.alive:
             raise ContainerError(f"there is no container {id}")
         return container
 

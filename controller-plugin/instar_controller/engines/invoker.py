@@ -25,6 +25,7 @@ from instar_controller.engines.errand import Errand, Unseen
 from instar_controller.engines.scheduler import (
     Command,
     Fail,
+    Pause,
     PoolSettings,
     Remove,
     Run,
@@ -33,13 +34,16 @@ from instar_controller.engines.scheduler import (
     Work,
 )
 from instar_controller.errors import ContainerError, OverloadedError, StoreError
+from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
-from instar_controller.ports import Clock, Containers, Log, Store
+from instar_controller.ports import Clock, Containers, Ending, Log, Store
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.invocation import Invocation
 
 logger = logging.getLogger(__name__)
 
+# Of these removals an operator should hear; the others are the functions' own doing, or daily business.
+NEWS = frozenset({Why.ENDED, Why.UNREACHABLE, Why.LOG_LOST, Why.PAUSE_FAILED, Why.RESUME_FAILED, Why.OUR_MISTAKE})
 NO_LOG = Log((), is_complete=True, is_truncated=False)
 
 
@@ -68,14 +72,17 @@ class Invoker:
         pool: PoolSettings,
         settings: EngineSettings,
         on_up: Callable[[Start], None] = lambda _: None,
+        on_removed: Callable[[Remove, Ending | None], None] = lambda *_: None,
     ) -> None:
-        """`on_up` is told of every container that has come up, by the thread that started it."""
+        """`on_up` is told of every container that has come up, `on_removed` of every one that has gone, each
+        by the thread that saw to it."""
         numbers = itertools.count(1)
         self._containers = containers
         self._store = store
         self._clock = clock
         self._settings = settings
         self._on_up = on_up
+        self._on_removed = on_removed
         self._errand = Errand(containers, clock, max_result_bytes=settings.max_result_bytes)
         self._debts = Debts()
         self._lock = threading.Lock()  # for what follows
@@ -171,22 +178,23 @@ class Invoker:
                     self._boot(command)
                 case Run():
                     self._run(command)
-                case Remove(id):
-                    self._containers.remove(id)
-                    self._tell(lambda scheduler, now_s: scheduler.removed(id, now_s))
+                case Pause(id):
+                    self._pause(id)
+                case Remove():
+                    self._remove(command)
                 case Fail(work):
                     self._fail(work)
         except Exception:  # a mistake of ours must not cost anybody the answer
             logger.exception("%s failed", command)
-            if isinstance(command, (Run, Start)):
-                self._break(command.container)
+            if isinstance(command, (Run, Start, Pause)):
+                self._break(command.container, Reason(Why.OUR_MISTAKE, "see the server's log"))
             if isinstance(command, (Run, Fail)):
                 self._fail(command.work)
 
     def _boot(self, start: Start) -> None:
         id = start.container
         try:
-            self._containers.start(id, kind=start.kind, memory_mb=start.memory_mb, on_exit=self._break)
+            self._containers.start(id, kind=start.kind, memory_mb=start.memory_mb, key=start.key, on_exit=self._end)
         except ContainerError as error:
             level = logging.DEBUG if self._is_closing else logging.WARNING
             logger.log(level, "container %s (%s, %s MB) did not start: %s", id, start.kind, start.memory_mb, error)
@@ -195,6 +203,22 @@ class Invoker:
             self._tell(lambda scheduler, now_s: scheduler.came_up(id, now_s))
             self._on_up(start)
 
+    def _pause(self, id: ContainerId) -> None:
+        try:
+            self._containers.pause(id)
+        except ContainerError as error:
+            self._break(id, Reason(Why.PAUSE_FAILED, str(error)))
+        else:
+            self._tell(lambda scheduler, now_s: scheduler.paused(id, now_s))
+
+    def _remove(self, remove: Remove) -> None:
+        ending = self._containers.remove(remove.container)
+        self._tell(lambda scheduler, now_s: scheduler.removed(remove.container, now_s))
+        told = f"{remove.reason} ({ending})" if ending else str(remove.reason)
+        level = logging.WARNING if remove.reason.why in NEWS else logging.INFO
+        logger.log(level, "container %s is removed: %s", remove.container, told)
+        self._on_removed(remove, ending)
+
     def _run(self, run: Run) -> None:
         id = run.container
         invocation = self._debts.get(run.work.id)
@@ -202,36 +226,36 @@ class Invoker:
         limit_mb = invocation.action.limits.logs_mb
         try:
             log = self._containers.begin_log(id, limit_bytes=limit_mb * logs.MIB)
-            result = self._errand.carry_out(run, invocation)
-        except ContainerError:
-            result = Unseen()
+        except ContainerError as error:
+            self._run_elsewhere(run, Reason(Why.UNREACHABLE, str(error)))
+            return
+        result = self._errand.carry_out(run, invocation)
         if isinstance(result, Unseen):
-            self._run_elsewhere(run)
-        elif result.response.keeps_container:
+            self._run_elsewhere(run, result.reason)
+        elif result.ruin is None:
             # The next call of a caller that has its answer must find this container waiting for its log,
             # not busy.
             self._tell(lambda scheduler, now_s: scheduler.answered(id, now_s))
-            self._debts.pay(result)
+            self._debts.pay(result.activation)
             read = log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG
             if read.is_complete:
                 self._tell(lambda scheduler, now_s: scheduler.collected(id, now_s))
             else:
-                logger.warning("container %s: the log of activation %s has no end", id, run.work.id)
-                self._break(id)
-            self._keep(invocation, result, read)
+                self._break(id, Reason(Why.LOG_LOST, f"activation {run.work.id}"))
+            self._keep(invocation, result.activation, read)
         else:
-            self._break(id)  # ends the function if it still runs, and its streams with it
-            self._debts.pay(result)
+            self._break(id, result.ruin)  # ends the function if it still runs, and its streams with it
+            self._debts.pay(result.activation)
             read = log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG
-            self._keep(invocation, result, read)
+            self._keep(invocation, result.activation, read)
 
-    def _run_elsewhere(self, run: Run) -> None:
-        logger.info("container %s was dead before it saw activation %s", run.container, run.work.id)
+    def _run_elsewhere(self, run: Run, reason: Reason) -> None:
+        logger.info("container %s has not seen activation %s: %s", run.container, run.work.id, reason)
         if run.work.is_second_try:
-            self._break(run.container)
+            self._break(run.container, reason)
             self._fail(run.work)
         else:
-            self._tell(lambda scheduler, now_s: scheduler.put_back(run.container, run.work, now_s))
+            self._tell(lambda scheduler, now_s: scheduler.put_back(run.container, run.work, reason, now_s))
 
     def _fail(self, work: Work) -> None:
         """There is no container for this work: complete it as the platform's failure."""
@@ -241,8 +265,12 @@ class Invoker:
             self._debts.pay(activation)
             self._keep(invocation, activation, NO_LOG)
 
-    def _break(self, id: ContainerId) -> None:
-        self._tell(lambda scheduler, now_s: scheduler.broken(id, now_s))
+    def _end(self, id: ContainerId) -> None:
+        """A container has ended, by itself or because it is being removed."""
+        self._break(id, Reason(Why.ENDED))
+
+    def _break(self, id: ContainerId, reason: Reason) -> None:
+        self._tell(lambda scheduler, now_s: scheduler.broken(id, reason, now_s))
 
     def _keep(self, invocation: Invocation, activation: Activation, log: Log) -> None:
         """Put the record, with its log, into the store, if the namespace wants any."""

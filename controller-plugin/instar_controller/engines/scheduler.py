@@ -12,13 +12,16 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from instar_controller.policies import idle, lifecycle, pool, prewarm
+from instar_controller.policies.idle import Patience
 from instar_controller.policies.lifecycle import Event, State
+from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import Container, ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
+from instar_controller.whisk.invocation import ContainerKey
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,7 @@ class PoolSettings:
 
     memory_mb: int = 2048  # for all containers together
     starts_at_once: int = 2  # containers that boot side by side: a boot keeps one processor busy
-    keep_alive_s: float = 610.0  # of an idle warm container; OpenWhisk's 10 s until its pause and 10 min in it
+    patience: Patience = field(default_factory=Patience)  # with idle warm containers
     stem_cells: tuple[prewarm.StemCells, ...] = ()
     refill_pause_s: float = 1.0  # after a stem cell did not come up; doubles with each failure in a row
     longest_refill_pause_s: float = 60.0
@@ -57,7 +60,11 @@ class Start:
     container: ContainerId
     kind: str
     memory_mb: int
-    is_stem_cell: bool
+    key: ContainerKey | None  # the function that it is for
+
+    @property
+    def is_stem_cell(self) -> bool:
+        return self.key is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +75,14 @@ class Run:
     work: Work
     start: StartKind
     boot_ms: int | None = None  # of the container, if it was started for this very work
+    is_paused: bool = False  # the container sleeps: wake it first
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Put this container to sleep; report `paused` or `broken`."""
+
+    container: ContainerId
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +90,7 @@ class Remove:
     """Remove this container; report `removed`."""
 
     container: ContainerId
+    reason: Reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +100,15 @@ class Fail:
     work: Work
 
 
-Command = Start | Run | Remove | Fail
+Command = Start | Run | Pause | Remove | Fail
+
+
+@dataclass(slots=True)
+class _Setback:
+    """Stem cells of one sort that did not come up: how often in a row, and when to try again."""
+
+    failures: int
+    until_s: float | None  # None: now
 
 
 class Scheduler:
@@ -96,8 +120,7 @@ class Scheduler:
         self._containers: dict[ContainerId, Container] = {}
         self._promised: dict[ContainerId, Work] = {}  # by the container that starts for it
         self._queue: deque[Work] = deque()
-        self._refill_failures = 0  # in a row
-        self._refill_from_s: float | None = None  # set while stem cells are paused
+        self._setbacks: dict[tuple[str, int], _Setback] = {}  # by kind and memory of the stem cells
         self._is_closing = False
 
     # What the outside tells.
@@ -112,13 +135,14 @@ class Scheduler:
     def came_up(self, id: ContainerId, now_s: float) -> list[Command]:
         """A container that was started is up."""
         if self._is_leaving(id):
-            return [Remove(id)]  # it came up after it had been removed: only at the very end of everything
+            # It came up after it had been removed: only at the very end of everything.
+            return [Remove(id, Reason(Why.CLOSING))]
         boot_ms = round((now_s - self._containers[id].last_used_s) * 1000)
         self._step(id, Event.UP, now_s)
         if (work := self._promised.pop(id, None)) is not None:
             self._step(id, Event.TAKEN, now_s)
             return [Run(id, work, StartKind.COLD, boot_ms), *self._proceed(now_s)]
-        self._refill_failures = 0
+        self._setbacks.pop(self._sort(id), None)
         return self._proceed(now_s)
 
     def start_failed(self, id: ContainerId, now_s: float) -> list[Command]:
@@ -128,7 +152,7 @@ class Scheduler:
         self._step(id, Event.DOOMED, now_s)
         failed = self._fail_promised([id])
         if not failed:
-            self._pause_refill(now_s)
+            self._set_back(id, now_s)
         return [*failed, *self.removed(id, now_s)]
 
     def answered(self, id: ContainerId, now_s: float) -> list[Command]:
@@ -143,16 +167,22 @@ class Scheduler:
             self._step(id, Event.COLLECTED, now_s)
         return self._proceed(now_s)
 
-    def broken(self, id: ContainerId, now_s: float) -> list[Command]:
-        """A container must not be used again, or has ended by itself."""
-        return [*self._doom([id], now_s), *self._proceed(now_s)]
+    def paused(self, id: ContainerId, now_s: float) -> list[Command]:
+        """A container is asleep."""
+        if not self._is_leaving(id):
+            self._step_aside(id, Event.PAUSED)
+        return self._proceed(now_s)
 
-    def put_back(self, id: ContainerId, work: Work, now_s: float) -> list[Command]:
-        """A container turned out to be dead before it saw its work."""
+    def broken(self, id: ContainerId, reason: Reason, now_s: float) -> list[Command]:
+        """A container must not be used again, or has ended by itself."""
+        return [*self._doom([id], reason, now_s), *self._proceed(now_s)]
+
+    def put_back(self, id: ContainerId, work: Work, reason: Reason, now_s: float) -> list[Command]:
+        """A container turned out to be dead, or could not be woken, before it saw its work."""
         if self._is_closing:
-            return [Fail(work), *self._doom([id], now_s)]
+            return [Fail(work), *self._doom([id], reason, now_s)]
         self._queue.appendleft(replace(work, is_second_try=True))
-        return self.broken(id, now_s)
+        return self.broken(id, reason, now_s)
 
     def removed(self, id: ContainerId, now_s: float) -> list[Command]:
         """A container has gone, and its memory is free."""
@@ -164,25 +194,32 @@ class Scheduler:
 
     def tick(self, now_s: float) -> list[Command]:
         """Time has passed: see `wake_s`."""
-        if self._refill_from_s is not None and self._refill_from_s <= now_s:
-            self._refill_from_s = None
-        old = idle.expired(self.containers, now_s=now_s, keep_alive_s=self._settings.keep_alive_s)
-        return [*self._doom(old, now_s), *self._proceed(now_s)]
+        for setback in self._setbacks.values():
+            if setback.until_s is not None and setback.until_s <= now_s:
+                setback.until_s = None
+        patience = self._settings.patience
+        old = idle.expired(self.containers, patience, now_s=now_s)
+        gone = self._doom(old, Reason(Why.IDLE, f"unused for {patience.keep_alive_s:g} s"), now_s)
+        tired = idle.rested(self.containers, patience, now_s=now_s)
+        for id in tired:
+            self._step_aside(id, Event.RESTED)
+        return [*gone, *map(Pause, tired), *self._proceed(now_s)]
 
     def close(self, now_s: float) -> list[Command]:
         """Start nothing more: give up what waits and remove every container, the busy ones too."""
         self._is_closing = True
         given_up = [Fail(work) for work in self._queue]
         self._queue.clear()
-        return [*given_up, *self._doom(list(self._containers), now_s)]
+        return [*given_up, *self._doom(list(self._containers), Reason(Why.CLOSING), now_s)]
 
     # What the outside may ask.
 
     def wake_s(self) -> float | None:
         """When `tick` is to be called, on the clock of the `now_s`; None if nothing waits for time to
         pass."""
-        expiry = idle.next_expiry_s(self.containers, keep_alive_s=self._settings.keep_alive_s)
-        return min((at for at in (expiry, self._refill_from_s) if at is not None), default=None)
+        step_s = idle.next_step_s(self.containers, self._settings.patience)
+        times = [step_s, *(setback.until_s for setback in self._setbacks.values())]
+        return min((at for at in times if at is not None), default=None)
 
     @property
     def waiting(self) -> int:
@@ -215,7 +252,8 @@ class Scheduler:
                 case pool.Refuse():
                     commands.append(Fail(head))
                 case pool.Evict(ids):
-                    return [*commands, *self._doom(ids, now_s)]
+                    reason = Reason(Why.EVICTED, f"{head.job.key.action} needs {head.job.memory_mb} MB")
+                    return [*commands, *self._doom(ids, reason, now_s)]
                 case pool.Wait():
                     return commands
             self._queue.popleft()
@@ -230,21 +268,29 @@ class Scheduler:
         )
 
     def _refill(self, now_s: float) -> list[Command]:
-        if self._is_closing or self._refill_from_s is not None:
+        if self._is_closing:
             return []
         cells = prewarm.refill(
-            self._settings.stem_cells,
+            [cells for cells in self._settings.stem_cells if self._may_refill(cells)],
             self.containers,
             budget_mb=self._settings.memory_mb,
             starts_at_once=self._settings.starts_at_once,
         )
         return [self._start(cell.kind, cell.memory_mb, None, now_s) for cell in cells]
 
-    def _pause_refill(self, now_s: float) -> None:
-        """A stem cell did not come up: the next one may not either, so try again later and later."""
-        pause_s = self._settings.refill_pause_s * 2**self._refill_failures
-        self._refill_failures += 1
-        self._refill_from_s = now_s + min(pause_s, self._settings.longest_refill_pause_s)
+    def _may_refill(self, cells: prewarm.StemCells) -> bool:
+        setback = self._setbacks.get((cells.kind, cells.memory_mb))
+        return setback is None or setback.until_s is None
+
+    def _set_back(self, id: ContainerId, now_s: float) -> None:
+        """A stem cell did not come up: the next of its sort may not either, so try again later and later."""
+        setback = self._setbacks.setdefault(self._sort(id), _Setback(0, None))
+        pause_s = self._settings.refill_pause_s * 2**setback.failures
+        setback.failures += 1
+        setback.until_s = now_s + min(pause_s, self._settings.longest_refill_pause_s)
+
+    def _sort(self, id: ContainerId) -> tuple[str, int]:
+        return self._containers[id].kind, self._containers[id].memory_mb
 
     def _start(self, kind: str, memory_mb: int, work: Work | None, now_s: float) -> Start:
         id = self._new_id()
@@ -253,19 +299,20 @@ class Scheduler:
             key = work.job.key
             self._promised[id] = work
         self._containers[id] = Container(id, kind, memory_mb, State.STARTING, key, now_s)
-        return Start(id, kind, memory_mb, is_stem_cell=work is None)
+        return Start(id, kind, memory_mb, key)
 
     def _take(self, id: ContainerId, work: Work, start: StartKind, now_s: float) -> Run:
+        is_paused = self._containers[id].state is State.PAUSED
         self._containers[id] = replace(self._containers[id], key=work.job.key)
         self._step(id, Event.TAKEN, now_s)
-        return Run(id, work, start)
+        return Run(id, work, start, is_paused=is_paused)
 
-    def _doom(self, ids: Iterable[ContainerId], now_s: float) -> list[Command]:
+    def _doom(self, ids: Iterable[ContainerId], reason: Reason, now_s: float) -> list[Command]:
         """Have these removed, unless they are on their way out already."""
         doomed = [id for id in ids if not self._is_leaving(id)]
         for id in doomed:
             self._step(id, Event.DOOMED, now_s)
-        return [*self._fail_promised(doomed), *(Remove(id) for id in doomed)]
+        return [*self._fail_promised(doomed), *(Remove(id, reason) for id in doomed)]
 
     def _fail_promised(self, ids: Iterable[ContainerId]) -> list[Fail]:
         return [Fail(self._promised.pop(id)) for id in ids if id in self._promised]
@@ -275,6 +322,11 @@ class Scheduler:
         return container is None or container.state is State.REMOVING
 
     def _step(self, id: ContainerId, event: Event, now_s: float) -> None:
+        """What happens is a use of the container."""
+        self._step_aside(id, event)
+        self._containers[id] = replace(self._containers[id], last_used_s=now_s)
+
+    def _step_aside(self, id: ContainerId, event: Event) -> None:
+        """What happens leaves the container as old as it is."""
         container = self._containers[id]
-        state = lifecycle.after(container.state, event)
-        self._containers[id] = replace(container, state=state, last_used_s=now_s)
+        self._containers[id] = replace(container, state=lifecycle.after(container.state, event))

@@ -5,6 +5,7 @@ than found later as a container that two jobs hold. Who makes an event happen, a
 business.
 
     STARTING ─up─► PREWARMED ─taken─► RUNNING ─answered─► COLLECTING ─collected─► READY ─taken─► RUNNING
+    READY ─rested─► PAUSING ─paused─► PAUSED ─taken─► RUNNING
     each of these ─doomed─► REMOVING ─removed─► GONE
 """
 
@@ -23,6 +24,8 @@ class State(Enum):
     RUNNING = "running"  # holds a job: /init or /run is under way
     COLLECTING = "collecting"  # its answer is out, the end of its log is being read
     READY = "ready"  # warm and idle
+    PAUSING = "pausing"  # about to sleep: not to be used before it does
+    PAUSED = "paused"  # warm and asleep; whoever takes it wakes it first
     REMOVING = "removing"  # on its way out; its memory counts until it has gone
     GONE = "gone"
 
@@ -34,6 +37,8 @@ class Event(Enum):
     TAKEN = "taken"
     ANSWERED = "answered"
     COLLECTED = "collected"
+    RESTED = "rested"  # idle for so long that it is put to sleep
+    PAUSED = "paused"
     DOOMED = "doomed"  # evicted, expired, failed or died: in every case it is removed
     REMOVED = "removed"
 
@@ -43,7 +48,9 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.PREWARMED: {Event.TAKEN: State.RUNNING, Event.DOOMED: State.REMOVING},
     State.RUNNING: {Event.ANSWERED: State.COLLECTING, Event.DOOMED: State.REMOVING},
     State.COLLECTING: {Event.COLLECTED: State.READY, Event.DOOMED: State.REMOVING},
-    State.READY: {Event.TAKEN: State.RUNNING, Event.DOOMED: State.REMOVING},
+    State.READY: {Event.TAKEN: State.RUNNING, Event.RESTED: State.PAUSING, Event.DOOMED: State.REMOVING},
+    State.PAUSING: {Event.PAUSED: State.PAUSED, Event.DOOMED: State.REMOVING},
+    State.PAUSED: {Event.TAKEN: State.RUNNING, Event.DOOMED: State.REMOVING},
     State.REMOVING: {Event.REMOVED: State.GONE},
     State.GONE: {},
 }

@@ -5,8 +5,8 @@ that made it warm; a prewarmed one is taken only for its own kind and exactly it
 containers together never exceeds the budget, and a container on its way out counts until it has gone: so an
 eviction only makes room, and the job at the head of the queue is decided again once the room is there.
 
-Three rules go beyond the stock pool. A matching container that is merely finishing its log is waited for,
-since that takes a millisecond and a cold start a thousand. Only so many containers boot at once, since
+Three rules go beyond the stock pool. A matching container that is merely finishing its log, or falling asleep,
+is waited for, since that takes milliseconds and a cold start a thousand. Only so many containers boot at once, since
 boots that share a processor all come up late. And stem cells give way to a job that would never fit beside
 them, which the stock pool leaves waiting for ever.
 
@@ -24,7 +24,7 @@ from instar_controller.policies.snapshot import Container, ContainerId, Job
 
 @dataclass(frozen=True, slots=True)
 class UseWarm:
-    """Run in this container; it has been initialised for this very function."""
+    """Run in this container; it has been initialised for this very function. It may be asleep."""
 
     container: ContainerId
 
@@ -66,9 +66,10 @@ def decide(job: Job, containers: Sequence[Container], *, budget_mb: int, starts_
     if job.memory_mb > budget_mb:
         return Refuse()
     same = [c for c in containers if c.key == job.key]
-    if warm := [c for c in same if c.state is State.READY]:
-        return UseWarm(max(warm, key=_last_used).id)  # the others may grow old and go
-    if any(c.state is State.COLLECTING for c in same):
+    if warm := [c for c in same if c.is_idle]:
+        # One that is awake rather than one asleep; the longer unused ones may grow old and go.
+        return UseWarm(max(warm, key=lambda c: (c.state is State.READY, c.last_used_s)).id)
+    if any(c.state in (State.COLLECTING, State.PAUSING) for c in same):
         return Wait()
     if cells := [c for c in containers if _is_prewarmed_for(job, c)]:
         return TakePrewarmed(min(cells, key=_last_used).id)
@@ -102,7 +103,7 @@ def _make_room(job: Job, containers: Sequence[Container], budget_mb: int) -> Evi
 
 def _evictable(job: Job, containers: Sequence[Container], budget_mb: int) -> list[Container]:
     """Idle warm containers, then, if the job could never run beside the stem cells, those that are up."""
-    warm = sorted((c for c in containers if c.state is State.READY), key=_last_used)
+    warm = sorted((c for c in containers if c.is_idle), key=_last_used)
     cells = [c for c in containers if c.is_stem_cell]
     if memory_in_use_mb(cells) + job.memory_mb <= budget_mb:
         return warm

@@ -31,6 +31,11 @@ class Container:
         """Up or on its way up, and promised to no function."""
         return self.key is None and self.state in (State.STARTING, State.PREWARMED)
 
+    @property
+    def is_idle(self) -> bool:
+        """Warm, and nothing is done with it: it may be used, or removed."""
+        return self.state in (State.READY, State.PAUSED)
+
 
 @dataclass(frozen=True, slots=True)
 class Job:

@@ -11,12 +11,12 @@ from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.memory import MemoryStore
 from instar_controller.clients.threads import ThreadContainers
 from instar_controller.engines.invoker import EngineSettings, Invoker
-from instar_controller.engines.scheduler import PoolSettings
+from instar_controller.engines.scheduler import PoolSettings, Remove
 from instar_controller.errors import ContainerError, StoreError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import PendingLog
+from instar_controller.ports import Ending, PendingLog
 from instar_controller.whisk.activation import Activation
-from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.invocation import ContainerKey, Invocation
 from instar_controller.whisk.response import Outcome
 
 WAIT_S = 10.0  # for anything that is sure to happen
@@ -44,13 +44,25 @@ class RiggedContainers:
         self.threads = ThreadContainers(world)
         self.before_start: Callable[[ContainerId], None] = lambda _: None
         self.before_post: Callable[[ContainerId, str], Outcome | None] = lambda *_: None
+        self.before_pause: Callable[[ContainerId], None] = lambda _: None
+        self.before_resume: Callable[[ContainerId], None] = lambda _: None
+        self.asleep: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
+        self.awake: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
         self.begun: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
         self.removed: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
 
-    def start(self, id: ContainerId, *, kind: str, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> None:
+    def start(
+        self,
+        id: ContainerId,
+        *,
+        kind: str,
+        memory_mb: int,
+        key: ContainerKey | None,
+        on_exit: Callable[[ContainerId], None],
+    ) -> None:
         self.begun.put(id)
         self.before_start(id)
-        self.threads.start(id, kind=kind, memory_mb=memory_mb, on_exit=on_exit)
+        self.threads.start(id, kind=kind, memory_mb=memory_mb, key=key, on_exit=on_exit)
 
     def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
         forestalled = self.before_post(id, path)
@@ -61,9 +73,20 @@ class RiggedContainers:
     def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
         return self.threads.begin_log(id, limit_bytes=limit_bytes)
 
-    def remove(self, id: ContainerId) -> None:
-        self.threads.remove(id)
+    def pause(self, id: ContainerId) -> None:
+        self.before_pause(id)
+        self.threads.pause(id)
+        self.asleep.put(id)
+
+    def resume(self, id: ContainerId) -> None:
+        self.before_resume(id)
+        self.threads.resume(id)
+        self.awake.put(id)
+
+    def remove(self, id: ContainerId) -> Ending | None:
+        ending = self.threads.remove(id)
         self.removed.put(id)
+        return ending
 
     def close(self) -> None:
         self.threads.close()
@@ -78,6 +101,7 @@ class Engine:
         self.store = WatchedStore()
         self.containers = RiggedContainers({"gate": self.gate, "reached": self.reached})
         self.up: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
+        self.gone: queue.SimpleQueue[tuple[Remove, Ending | None]] = queue.SimpleQueue()
         self.invoker = Invoker(
             self.containers,
             self.store,
@@ -85,6 +109,7 @@ class Engine:
             pool=pool,
             settings=settings,
             on_up=lambda start: self.up.put(start.container),
+            on_removed=lambda remove, ending: self.gone.put((remove, ending)),
         )
         self.invoker.start()
 

@@ -1,8 +1,10 @@
-"""The scheduler under random traffic, with containers that boot, answer, fail, die and leave in any order.
+"""The scheduler under random traffic, with containers that boot, answer, fall asleep, fail, die and leave in any
+order.
 
-Invariants: the memory of all containers never exceeds the budget; a container never has two jobs; a job
-runs only in a container of its own function, kind and memory; no more boot at once than allowed; nothing is
-removed that is not to be removed; and when everything under way has come to its end, every job has come out
+Invariants: the memory of all containers never exceeds the budget; a container never has two jobs; a job runs
+only in a container of its own function, kind and memory, and is told to wake it exactly if it sleeps; nothing
+is asked of a container that is being put to sleep; no more boot at once than allowed; nothing is removed that
+is not to be removed, nor twice; and when everything under way has come to its end, every job has come out
 exactly once and nobody waits.
 """
 
@@ -16,10 +18,22 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from worlds import function
 
-from instar_controller.engines.scheduler import Command, Fail, PoolSettings, Remove, Run, Scheduler, Start, Work
+from instar_controller.engines.scheduler import (
+    Command,
+    Fail,
+    Pause,
+    PoolSettings,
+    Remove,
+    Run,
+    Scheduler,
+    Start,
+    Work,
+)
 from instar_controller.policies import pool
+from instar_controller.policies.idle import Patience
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.prewarm import StemCells
+from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
 
@@ -32,8 +46,12 @@ kinds = st.sampled_from(KINDS)
 
 
 class Traffic(RuleBasedStateMachine):
-    @initialize(cells=st.lists(st.tuples(kinds, memories), max_size=3, unique=True), at_once=st.integers(1, 3))
-    def begin(self, cells: list[tuple[str, int]], at_once: int) -> None:
+    @initialize(
+        cells=st.lists(st.tuples(kinds, memories), max_size=3, unique=True),
+        at_once=st.integers(1, 3),
+        pause_grace_s=st.sampled_from([None, 0.0, 2.0, 7.0]),
+    )
+    def begin(self, cells: list[tuple[str, int]], at_once: int, pause_grace_s: float | None) -> None:
         numbers = itertools.count(1)
         self.ids = itertools.count(1)
         self.at_once = at_once
@@ -41,7 +59,7 @@ class Traffic(RuleBasedStateMachine):
             PoolSettings(
                 memory_mb=BUDGET_MB,
                 starts_at_once=at_once,
-                keep_alive_s=5.0,
+                patience=Patience(5.0, pause_grace_s),
                 stem_cells=tuple(StemCells(kind, memory_mb, 1) for kind, memory_mb in cells),
             ),
             lambda: ContainerId(f"c{next(numbers)}"),
@@ -50,6 +68,8 @@ class Traffic(RuleBasedStateMachine):
         self.starting: list[Start] = []
         self.running: list[Run] = []
         self.collecting: list[ContainerId] = []
+        self.pausing: list[ContainerId] = []
+        self.asleep: set[ContainerId] = set()
         self.removing: list[ContainerId] = []
         self.submitted: list[ActivationId] = []
         self.completed: Counter[ActivationId] = Counter()
@@ -63,12 +83,20 @@ class Traffic(RuleBasedStateMachine):
                 case Run(id, work):
                     assert id not in [run.container for run in self.running]
                     assert id not in self.collecting
+                    assert id not in self.pausing
+                    assert command.is_paused == (id in self.asleep)
+                    self.asleep.discard(id)
                     taken = next(c for c in self.scheduler.containers if c.id == id)
                     wanted = work.job
                     assert (taken.key, taken.kind, taken.memory_mb) == (wanted.key, wanted.kind, wanted.memory_mb)
                     self.running.append(command)
-                case Remove(id):
+                case Pause(id):
+                    assert id not in [run.container for run in self.running]
+                    assert id not in (*self.collecting, *self.pausing, *self.removing, *self.asleep)
+                    self.pausing.append(id)
+                case Remove(id, reason):
                     assert id not in self.removing
+                    assert id not in self.pausing or reason.why in (Why.ENDED, Why.PAUSE_FAILED)
                     self.removing.append(id)
                 case Fail(work):
                     self.completed[work.id] += 1
@@ -92,20 +120,31 @@ class Traffic(RuleBasedStateMachine):
     def end_of_run(self, data: st.DataObject, how: str) -> None:
         run = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
         if how == "put back" and not run.work.is_second_try:
-            self.obey(self.scheduler.put_back(run.container, run.work, self.now_s))
+            reason = Reason(Why.RESUME_FAILED if run.is_paused else Why.UNREACHABLE)
+            self.obey(self.scheduler.put_back(run.container, run.work, reason, self.now_s))
             return
         self.completed[run.work.id] += 1
         if how == "answered":
             self.collecting.append(run.container)
             self.obey(self.scheduler.answered(run.container, self.now_s))
         else:
-            self.obey(self.scheduler.broken(run.container, self.now_s))
+            self.obey(self.scheduler.broken(run.container, Reason(Why.RUN_FAILED), self.now_s))
 
     @precondition(lambda self: self.collecting)
     @rule(data=st.data())
     def collect(self, data: st.DataObject) -> None:
         id = self.collecting.pop(data.draw(st.integers(0, len(self.collecting) - 1)))
         self.obey(self.scheduler.collected(id, self.now_s))
+
+    @precondition(lambda self: self.pausing)
+    @rule(data=st.data(), sleeps=st.booleans())
+    def fall_asleep(self, data: st.DataObject, sleeps: bool) -> None:
+        id = self.pausing.pop(data.draw(st.integers(0, len(self.pausing) - 1)))
+        if sleeps:
+            self.asleep.add(id)
+            self.obey(self.scheduler.paused(id, self.now_s))
+        else:
+            self.obey(self.scheduler.broken(id, Reason(Why.PAUSE_FAILED), self.now_s))
 
     @precondition(lambda self: self.removing)
     @rule(data=st.data())
@@ -118,7 +157,7 @@ class Traffic(RuleBasedStateMachine):
     def die(self, data: st.DataObject) -> None:
         victim = data.draw(st.sampled_from(self.scheduler.containers))
         if victim.state is not State.STARTING:  # one that boots dies by not coming up
-            self.obey(self.scheduler.broken(victim.id, self.now_s))
+            self.obey(self.scheduler.broken(victim.id, Reason(Why.ENDED), self.now_s))
 
     @rule(seconds=st.integers(1, 4))
     def grow_old(self, seconds: int) -> None:
@@ -138,7 +177,7 @@ class Traffic(RuleBasedStateMachine):
         assert all(count == 1 for count in self.completed.values())
 
     def teardown(self) -> None:
-        while self.starting or self.running or self.collecting or self.removing:
+        while self.starting or self.running or self.collecting or self.pausing or self.removing:
             for start in self.starting[:1]:
                 self.starting.remove(start)
                 self.obey(self.scheduler.came_up(start.container, self.now_s))
@@ -150,6 +189,10 @@ class Traffic(RuleBasedStateMachine):
             for id in self.collecting[:1]:
                 self.collecting.remove(id)
                 self.obey(self.scheduler.collected(id, self.now_s))
+            for id in self.pausing[:1]:
+                self.pausing.remove(id)
+                self.asleep.add(id)
+                self.obey(self.scheduler.paused(id, self.now_s))
             for id in self.removing[:1]:
                 self.removing.remove(id)
                 self.obey(self.scheduler.removed(id, self.now_s))

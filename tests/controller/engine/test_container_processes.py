@@ -24,7 +24,7 @@ C1 = ContainerId("c1")
 
 
 def start(containers: ProcessContainers) -> None:
-    containers.start(C1, kind="python:3", memory_mb=256, on_exit=lambda _: None)
+    containers.start(C1, kind="python:3", memory_mb=256, key=None, on_exit=lambda _: None)
 
 
 def test_a_container_that_cannot_boot_says_why(tmp_path: Path) -> None:
@@ -88,7 +88,7 @@ import os, sys
 from pathlib import Path
 from instar_controller.clients.process import ProcessContainers
 containers = ProcessContainers(Path({str(tmp_path)!r}), os.environ)
-containers.start("c1", kind="python:3", memory_mb=256, on_exit=lambda _: None)
+containers.start("c1", kind="python:3", memory_mb=256, key=None, on_exit=lambda _: None)
 print("up", flush=True)
 sys.stdin.read()
 """

@@ -39,7 +39,7 @@ def main(args):
 def start(containers: Containers, id: ContainerId = C1) -> queue.SimpleQueue[ContainerId]:
     """Start a container; the queue gets its id when it has ended."""
     ended: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
-    containers.start(id, kind="python:3", memory_mb=256, on_exit=ended.put)
+    containers.start(id, kind="python:3", memory_mb=256, key=None, on_exit=ended.put)
     return ended
 
 

@@ -18,6 +18,7 @@ from jobs import ECHO, action, invocation
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ContainerError
+from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.whisk.activation import Activation, ActivationId
@@ -52,8 +53,13 @@ def rig(engine: Engine, chance: random.Random) -> None:
                 engine.containers.threads.kill(id)
         return None
 
+    def sleep(id: ContainerId) -> None:
+        if chance.random() < 0.1:
+            raise ContainerError("no sleep today")
+
     engine.containers.before_start = start
     engine.containers.before_post = post
+    engine.containers.before_pause = engine.containers.before_resume = sleep
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -62,7 +68,7 @@ def test_every_job_is_completed_once(make_engine: Callable[..., Engine], seed: i
     chance = random.Random(seed)
     pool = PoolSettings(
         memory_mb=2048,
-        keep_alive_s=0.05,
+        patience=Patience(keep_alive_s=0.05, pause_grace_s=0.0),
         stem_cells=(StemCells("python:3", 256, 2),),
         refill_pause_s=0.001,
         longest_refill_pause_s=0.01,

@@ -18,12 +18,19 @@ def test_a_container_lives_from_start_to_removal() -> None:
         Event.ANSWERED,
         Event.COLLECTED,
         Event.TAKEN,
+        Event.ANSWERED,
+        Event.COLLECTED,
+        Event.RESTED,
+        Event.PAUSED,
+        Event.TAKEN,
         Event.DOOMED,
         Event.REMOVED,
     ):
         state = lifecycle.after(state, event)
         seen.append(state.value)
-    assert seen == ["prewarmed", "running", "collecting", "ready", "running", "removing", "gone"]
+    assert " ".join(seen) == (
+        "prewarmed running collecting ready running collecting ready pausing paused running removing gone"
+    )
 
 
 def test_a_busy_container_is_not_taken_again() -> None:
@@ -45,3 +52,9 @@ def test_every_state_leads_to_the_end() -> None:
     for _ in State:
         reached |= {s for s in State if reached & set(lifecycle.TRANSITIONS[s].values())}
     assert reached == set(State)
+
+
+@pytest.mark.parametrize("state", [State.PAUSING, State.REMOVING], ids=lambda state: state.value)
+def test_a_container_on_its_way_elsewhere_is_not_taken(state: State) -> None:
+    with pytest.raises(IllegalTransitionError, match="cannot be taken"):
+        lifecycle.after(state, Event.TAKEN)

@@ -9,6 +9,7 @@ from worlds import function, job
 from instar_controller.engines.scheduler import (
     Command,
     Fail,
+    Pause,
     PoolSettings,
     Remove,
     Run,
@@ -17,12 +18,15 @@ from instar_controller.engines.scheduler import (
     StartKind,
     Work,
 )
+from instar_controller.policies.idle import Patience
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.prewarm import StemCells
+from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
 
 C1, C2, C3 = (ContainerId(f"c{n}") for n in (1, 2, 3))
+ENDED = Reason(Why.ENDED)
 
 
 def scheduler(
@@ -30,11 +34,15 @@ def scheduler(
     memory_mb: int = 1024,
     stem_cells: tuple[StemCells, ...] = (),
     keep_alive_s: float = 60.0,
+    pause_grace_s: float | None = None,
     starts_at_once: int = 2,
 ) -> Scheduler:
     numbers = itertools.count(1)
     settings = PoolSettings(
-        memory_mb=memory_mb, starts_at_once=starts_at_once, keep_alive_s=keep_alive_s, stem_cells=stem_cells
+        memory_mb=memory_mb,
+        starts_at_once=starts_at_once,
+        patience=Patience(keep_alive_s, pause_grace_s),
+        stem_cells=stem_cells,
     )
     return Scheduler(settings, lambda: ContainerId(f"c{next(numbers)}"))
 
@@ -43,8 +51,12 @@ def work(id: str, name: str = "f", *, memory_mb: int = 256) -> Work:
     return Work(ActivationId(id), job(name, memory_mb=memory_mb))
 
 
-def start(id: ContainerId, memory_mb: int = 256) -> Start:
-    return Start(id, "python:3", memory_mb, is_stem_cell=False)
+def start(id: ContainerId, name: str = "f", memory_mb: int = 256) -> Start:
+    return Start(id, "python:3", memory_mb, function(name))
+
+
+def cell(id: ContainerId, memory_mb: int = 256) -> Start:
+    return Start(id, "python:3", memory_mb, key=None)
 
 
 def make_warm(pool: Scheduler, id: ContainerId, done: Work, now_s: float) -> list[Command]:
@@ -95,13 +107,12 @@ def test_a_job_behind_the_head_waits_even_if_it_would_fit() -> None:
 
 def test_a_taken_stem_cell_is_replaced() -> None:
     pool = scheduler(stem_cells=(StemCells("python:3", 256, 1),))
-    cell = Start(C1, "python:3", 256, is_stem_cell=True)
-    assert pool.tick(0.0) == [cell]
+    assert pool.tick(0.0) == [cell(C1)]
     assert pool.came_up(C1, 1.0) == []
     first = work("a")
     assert pool.submit(first, 2.0) == [
         Run(C1, first, StartKind.PREWARMED),
-        Start(C2, "python:3", 256, is_stem_cell=True),
+        cell(C2),
     ]
 
 
@@ -109,9 +120,9 @@ def test_an_evicted_container_must_have_gone_before_its_memory_is_used() -> None
     pool = scheduler(memory_mb=256)
     make_warm(pool, C1, work("a"), 0.0)
     other = work("b", "other")
-    assert pool.submit(other, 1.0) == [Remove(C1)]
-    assert pool.broken(C1, 1.1) == []  # its end is noticed before its removal is reported
-    assert pool.removed(C1, 1.2) == [start(C2)]
+    assert pool.submit(other, 1.0) == [Remove(C1, Reason(Why.EVICTED, "guest/other needs 256 MB"))]
+    assert pool.broken(C1, ENDED, 1.1) == []  # its end is noticed before its removal is reported
+    assert pool.removed(C1, 1.2) == [start(C2, "other")]
 
 
 def test_an_idle_container_goes_when_its_time_is_up() -> None:
@@ -119,7 +130,7 @@ def test_an_idle_container_goes_when_its_time_is_up() -> None:
     make_warm(pool, C1, work("a"), 100.0)
     assert pool.wake_s() == 160.0
     assert pool.tick(159.9) == []
-    assert pool.tick(160.0) == [Remove(C1)]
+    assert pool.tick(160.0) == [Remove(C1, Reason(Why.IDLE, "unused for 60 s"))]
     assert pool.removed(C1, 160.1) == []
     assert pool.wake_s() is None
 
@@ -130,7 +141,8 @@ def test_a_job_that_its_dead_container_never_saw_is_first_in_the_queue_again() -
     first, second = work("b"), work("c")
     pool.submit(first, 1.0)
     pool.submit(second, 1.0)
-    assert pool.put_back(C1, first, 1.1) == [Remove(C1)]
+    refused = Reason(Why.UNREACHABLE, "connection refused")
+    assert pool.put_back(C1, first, refused, 1.1) == [Remove(C1, refused)]
     assert pool.removed(C1, 1.2) == [start(C2)]
     (run, *_) = pool.came_up(C2, 2.0)
     assert isinstance(run, Run)
@@ -149,8 +161,8 @@ def test_a_container_that_dies_as_it_comes_up_fails_its_job_once() -> None:
     pool = scheduler()
     first = work("a")
     pool.submit(first, 0.0)
-    assert pool.broken(C1, 1.0) == [Fail(first), Remove(C1)]  # the news of its end was faster
-    assert pool.came_up(C1, 1.0) == [Remove(C1)]
+    assert pool.broken(C1, ENDED, 1.0) == [Fail(first), Remove(C1, ENDED)]  # the news of its end was faster
+    assert pool.came_up(C1, 1.0) == [Remove(C1, Reason(Why.CLOSING))]
     assert pool.removed(C1, 1.1) == []
     assert pool.removed(C1, 1.2) == []
 
@@ -170,6 +182,15 @@ def test_stem_cells_that_do_not_start_are_tried_again_later_and_later() -> None:
     assert pauses == [1.0, 2.0, 4.0]
 
 
+def test_stem_cells_of_one_kind_that_do_not_start_hold_up_no_others() -> None:
+    pool = scheduler(stem_cells=(StemCells("no:1", 256, 1), StemCells("python:3", 256, 1)))
+    assert pool.tick(0.0) == [Start(C1, "no:1", 256, key=None)]
+    assert pool.start_failed(C1, 0.1) == [cell(C2)]
+    pool.came_up(C2, 1.0)
+    assert pool.wake_s() == 1.1
+    assert pool.tick(1.1) == [Start(C3, "no:1", 256, key=None)]
+
+
 def test_a_job_larger_than_the_pool_fails_and_holds_nobody_up() -> None:
     pool = scheduler(memory_mb=256)
     large, small = work("a", memory_mb=512), work("b")
@@ -183,7 +204,8 @@ def test_closing_gives_up_what_waits_and_removes_everything() -> None:
     starting, waiting, late = work("b", "g"), work("c", "h", memory_mb=512), work("d")
     pool.submit(starting, 1.0)
     pool.submit(waiting, 1.0)
-    assert pool.close(2.0) == [Fail(waiting), Fail(starting), Remove(C1), Remove(C2)]
+    closing = Reason(Why.CLOSING)
+    assert pool.close(2.0) == [Fail(waiting), Fail(starting), Remove(C1, closing), Remove(C2, closing)]
     assert pool.submit(late, 2.0) == [Fail(late)]
     assert pool.removed(C1, 2.1) == []
     assert pool.removed(C2, 2.1) == []
@@ -194,5 +216,85 @@ def test_two_namespaces_never_share_a_container() -> None:
     pool = scheduler()
     make_warm(pool, C1, work("a"), 0.0)
     foreign = Work(ActivationId("b"), Job(function(namespace="other"), "python:3", 256))
-    assert pool.submit(foreign, 1.0) == [start(C2)]
+    assert pool.submit(foreign, 1.0) == [Start(C2, "python:3", 256, foreign.job.key)]
     assert pool.containers[0].state is State.READY
+
+
+def make_sleep(pool: Scheduler, id: ContainerId, now_s: float) -> None:
+    assert pool.tick(now_s) == [Pause(id)]
+    assert pool.paused(id, now_s) == []
+
+
+def test_an_idle_container_is_paused_when_its_grace_is_over() -> None:
+    pool = scheduler(pause_grace_s=10.0)
+    make_warm(pool, C1, work("a"), 100.0)
+    assert pool.wake_s() == 110.0
+    assert pool.tick(109.9) == []
+    assert pool.tick(110.0) == [Pause(C1)]
+    assert states(pool) == {"c1": "pausing"}
+    assert pool.wake_s() is None
+    pool.paused(C1, 110.1)
+    assert states(pool) == {"c1": "paused"}
+
+
+def test_sleep_makes_a_container_no_younger() -> None:
+    pool = scheduler(keep_alive_s=60.0, pause_grace_s=10.0)
+    make_warm(pool, C1, work("a"), 100.0)
+    make_sleep(pool, C1, 130.0)
+    assert pool.wake_s() == 160.0
+    assert pool.tick(160.0) == [Remove(C1, Reason(Why.IDLE, "unused for 60 s"))]
+
+
+def test_the_next_job_wakes_the_container_that_sleeps() -> None:
+    pool = scheduler(pause_grace_s=10.0)
+    make_warm(pool, C1, work("a"), 0.0)
+    make_sleep(pool, C1, 10.0)
+    second = work("b")
+    assert pool.submit(second, 20.0) == [Run(C1, second, StartKind.WARM, is_paused=True)]
+    pool.answered(C1, 20.1)
+    pool.collected(C1, 20.1)
+    assert pool.submit(work("c"), 20.2) == [Run(C1, work("c"), StartKind.WARM)]
+
+
+def test_a_job_waits_for_a_container_that_falls_asleep_and_starts_nothing() -> None:
+    pool = scheduler(pause_grace_s=10.0)
+    make_warm(pool, C1, work("a"), 0.0)
+    pool.tick(10.0)
+    second = work("b")
+    assert pool.submit(second, 10.0) == []
+    assert pool.paused(C1, 10.1) == [Run(C1, second, StartKind.WARM, is_paused=True)]
+
+
+def test_a_job_that_could_not_wake_its_container_runs_in_another() -> None:
+    pool = scheduler(pause_grace_s=10.0)
+    make_warm(pool, C1, work("a"), 0.0)
+    make_sleep(pool, C1, 10.0)
+    second = work("b")
+    pool.submit(second, 20.0)
+    asleep = Reason(Why.RESUME_FAILED, "no such container")
+    assert pool.put_back(C1, second, asleep, 20.1) == [Remove(C1, asleep), start(C2)]
+
+
+def test_a_container_that_cannot_be_paused_goes_and_a_waiting_job_gets_another() -> None:
+    pool = scheduler(memory_mb=256, pause_grace_s=10.0)
+    make_warm(pool, C1, work("a"), 0.0)
+    pool.tick(10.0)
+    pool.submit(work("b"), 10.0)
+    stuck = Reason(Why.PAUSE_FAILED, "timed out")
+    assert pool.broken(C1, stuck, 10.1) == [Remove(C1, stuck)]
+    assert pool.removed(C1, 10.2) == [start(C2)]
+
+
+def test_a_container_that_sleeps_is_evicted_like_one_that_is_awake() -> None:
+    pool = scheduler(memory_mb=256, pause_grace_s=10.0)
+    make_warm(pool, C1, work("a"), 0.0)
+    make_sleep(pool, C1, 10.0)
+    (remove,) = pool.submit(work("b", "other"), 20.0)
+    assert isinstance(remove, Remove)
+    assert (remove.container, remove.reason.why) == (C1, Why.EVICTED)
+
+
+def test_a_container_whose_both_times_are_up_goes_without_being_paused() -> None:
+    pool = scheduler(keep_alive_s=5.0, pause_grace_s=5.0)
+    make_warm(pool, C1, work("a"), 0.0)
+    assert pool.tick(5.0) == [Remove(C1, Reason(Why.IDLE, "unused for 5 s"))]

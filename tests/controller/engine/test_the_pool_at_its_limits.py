@@ -11,6 +11,7 @@ from jobs import action, invocation
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import OverloadedError
+from instar_controller.policies.idle import Patience
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.response import Status
 
@@ -28,7 +29,7 @@ def test_the_longest_unused_container_makes_room(make_engine: Callable[..., Engi
 
 
 def test_an_idle_container_goes_and_its_memory_is_free_again(make_engine: Callable[..., Engine]) -> None:
-    engine = make_engine(PoolSettings(memory_mb=256, keep_alive_s=0.05))
+    engine = make_engine(PoolSettings(memory_mb=256, patience=Patience(keep_alive_s=0.05)))
     engine.run(call("a"))
     assert engine.containers.removed.get(timeout=WAIT_S) == "c1"
     assert start_of(engine.run(call("a"))) == "cold"

@@ -25,7 +25,7 @@ def make(**changed: object) -> settings.ServeSettings:
 def test_the_promised_defaults() -> None:
     chosen = settings.ServeSettings(Path("/state"))
     assert (chosen.http.host, chosen.http.port) == ("127.0.0.1", 3233)
-    assert (chosen.pool.memory_mb, chosen.pool.keep_alive_s, chosen.pool.starts_at_once) == (2048, 610.0, 2)
+    assert (chosen.pool.memory_mb, chosen.pool.patience.keep_alive_s, chosen.pool.starts_at_once) == (2048, 610.0, 2)
     assert settings.parse_stem_cells([], memory_mb=2048) == [
         StemCells("pytorch:2", 256, 1),
         StemCells("python:3", 256, 1),

@@ -1,0 +1,95 @@
+"""What a container is made with: the flags of OpenWhisk's Docker factory, as the engine's API takes them.
+
+One rule: a container is a pure function of the server's plan and the request; nothing here asks the engine.
+
+    --cpu-shares N --memory N --memory-swap N --network NAME --cap-drop NET_RAW --cap-drop NET_ADMIN
+    --ulimit nofile=1024:1024 --pids-limit 1024 --log-driver json-file --name wsk… -e __OW_…
+
+What is ours are the labels: by them a server finds, after a crash, what belongs to it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from instar_controller.policies.snapshot import ContainerId
+from instar_controller.whisk.invocation import ContainerKey
+from instar_controller.whisk.values import JsonObject
+
+OWNER = "instar.serve"  # label: whose container it is
+MIB = 1 << 20
+TOTAL_SHARES = 1024  # of the processor, over all containers of a full pool
+LEAST_SHARES = 2  # Docker takes no fewer
+INVOKER = "instar"  # the unique name of the one invoker of a server
+OPEN_FILES = 1024
+PROCESSES = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What all containers of one server have in common."""
+
+    owner: str
+    network: str
+    pool_memory_mb: int
+    environment: Mapping[str, str]
+    images: Mapping[str, str]  # by kind
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One container: see `ports.Containers.start`."""
+
+    id: ContainerId
+    kind: str
+    memory_mb: int
+    key: ContainerKey | None
+
+
+def owner_of(state: Path) -> str:
+    """Who the server with this state directory is, among all that use an engine: the same after a restart."""
+    return hashlib.sha256(f"{platform.node()}:{state.resolve()}".encode()).hexdigest()[:16]
+
+
+def name(plan: Plan, request: Request) -> str:
+    """`wsk<invoker>0_<number>_<namespace>_<action>`, or `…_prewarm_<kind>` for a stem cell."""
+    if request.key is None:
+        whose, what = "prewarm", request.kind
+    else:
+        whose, what = request.key.namespace, request.key.action.rpartition("/")[2]
+    return "_".join((f"wsk{INVOKER}{plan.owner[:8]}0", _clean(request.id), _clean(whose), _clean(what)))
+
+
+def creation(plan: Plan, request: Request) -> JsonObject:
+    """The body of the engine's `POST /containers/create`."""
+    memory_bytes = request.memory_mb * MIB
+    return {
+        "Image": plan.images[request.kind],
+        "Env": [f"{key}={value}" for key, value in plan.environment.items()],
+        "Labels": {OWNER: plan.owner},
+        "HostConfig": {
+            "CpuShares": cpu_shares(request.memory_mb, pool_memory_mb=plan.pool_memory_mb),
+            "Memory": memory_bytes,
+            "MemorySwap": memory_bytes,  # memory and swap together: there is no swap
+            "NetworkMode": plan.network,
+            "CapDrop": ["NET_RAW", "NET_ADMIN"],
+            "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}],
+            "PidsLimit": PROCESSES,
+            "LogConfig": {"Type": "json-file", "Config": {}},
+        },
+    }
+
+
+def cpu_shares(memory_mb: int, *, pool_memory_mb: int) -> int:
+    """The part of the processors that goes with the part of the memory, rounded as OpenWhisk rounds it."""
+    containers = max(1, pool_memory_mb // memory_mb)
+    return max(TOTAL_SHARES // containers, LEAST_SHARES)
+
+
+def _clean(text: str) -> str:
+    return re.sub(r"[^a-zA-Z0-9_]", "", text)

@@ -1,0 +1,261 @@
+"""Containers of a Docker engine: see `ports.Containers`.
+
+One rule: a container has its name, and its record here, before the engine is asked for it. So it can be removed
+at any moment, and what a killed server leaves behind carries its label and is removed by the next one.
+
+One thread attends each container: it follows the log, so that lines are there before anybody asks, and
+notices the end. The engine keeps the log; pausing a container therefore loses nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from instar_controller.clients import exchange
+from instar_controller.clients.docker import arguments
+from instar_controller.clients.docker.arguments import Plan, Request
+from instar_controller.clients.docker.engine import Engine, lacks
+from instar_controller.clients.exchange import Address
+from instar_controller.clients.logbook import STREAMS, Logbook
+from instar_controller.errors import ContainerError, SettingsError
+from instar_controller.policies.snapshot import ContainerId
+from instar_controller.ports import Ending, PendingLog
+from instar_controller.whisk.invocation import ContainerKey
+from instar_controller.whisk.response import Disconnected, Outcome, OutOfMemory, Replied, TimedOut
+
+logger = logging.getLogger(__name__)
+
+PORT = 8080  # where OpenWhisk's runtimes listen
+READY = "/ready"  # ours answers once it is up; stock ones answer anything at once
+KNOCK_S = 0.02  # between two attempts to reach a container that does not listen yet
+OOM_WAIT_S = 0.1  # for the news, after an answer that says that a process died
+LAST_WORDS = 5  # lines of a container that did not come up
+
+
+@dataclass(slots=True, eq=False)
+class _Container:
+    """One container; `lock` guards `is_up`, and with it who tells of the end."""
+
+    id: ContainerId
+    name: str
+    on_exit: Callable[[ContainerId], None]
+    book: Logbook = field(default_factory=Logbook)
+    address: Address | None = None  # None: it was not started
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    is_up: bool = False
+    is_leaving: bool = False
+    is_gone: bool = False
+    making: threading.Lock = field(default_factory=threading.Lock)  # held while it is made, and while removed
+    has_ended: threading.Event = field(default_factory=threading.Event)
+
+
+class DockerContainers:
+    """Containers of one engine that all follow one plan. `prepare` it before use."""
+
+    def __init__(self, engine: Engine, plan: Plan, *, start_limit_s: float = 60.0, end_limit_s: float = 2.0) -> None:
+        """`start_limit_s` is for a boot; `end_limit_s` for the end of a container that ought to end."""
+        self._engine = engine
+        self._plan = plan
+        self._start_limit_s = start_limit_s
+        self._end_limit_s = end_limit_s
+        self._containers: dict[ContainerId, _Container] = {}
+        self._lock = threading.Lock()  # for the dictionary and what follows
+        self._is_closed = False
+
+    def prepare(self) -> None:
+        """Remove what an earlier run left behind, and look for images and network.
+
+        Raises `SettingsError` if nothing could ever be started.
+        """
+        try:
+            if self._engine.lacks_network(self._plan.network):
+                raise SettingsError(
+                    f"the Docker engine has no network '{self._plan.network}'; make it with "
+                    f"`docker network create {self._plan.network}`"
+                )
+            lacking = {image for image in set(self._plan.images.values()) if self._engine.lacks_image(image)}
+            self._remove_all(self._engine.labelled(arguments.OWNER, self._plan.owner))
+        except ContainerError as error:
+            raise SettingsError(str(error)) from error
+        if lacking.issuperset(self._plan.images.values()):
+            raise SettingsError("; ".join(lacks(image) for image in sorted(lacking)))
+        for kind, image in self._plan.images.items():
+            if image in lacking:
+                logger.warning("actions of kind %s cannot run: %s", kind, lacks(image))
+
+    def start(
+        self,
+        id: ContainerId,
+        *,
+        kind: str,
+        memory_mb: int,
+        key: ContainerKey | None,
+        on_exit: Callable[[ContainerId], None],
+    ) -> None:
+        """Make the container and wait until it answers."""
+        request = Request(id, kind, memory_mb, key)
+        container = _Container(id, arguments.name(self._plan, request), on_exit)
+        with self._lock:
+            if self._is_closed:
+                raise ContainerError(f"container {id} is not started: its maker is closed")
+            self._containers[id] = container
+        try:
+            self._make(container, request)
+            self._await_answer(container)
+        except ContainerError as error:
+            self.remove(id)
+            raise ContainerError(f"container {id} did not come up: {error}") from error
+
+    def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        """One exchange over TCP. Where a process died of it, the engine is asked whether for want of memory."""
+        container = self._get(id)
+        assert container.address is not None, "what is up has an address"
+        since_ns = time.time_ns()
+        outcome = exchange.post(container.address, path, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+        match outcome:
+            case Disconnected():
+                container.has_ended.wait(self._end_limit_s)
+            case Replied(status) if status >= 400:
+                pass
+            case _:
+                return outcome
+        try:
+            if self._engine.ran_out_of_memory(container.name, since_ns=since_ns, patience_s=OOM_WAIT_S):
+                return OutOfMemory()
+        except ContainerError as error:
+            logger.warning("container %s: whether its memory was exhausted is not known: %s", id, error)
+        return outcome
+
+    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
+        """See `ports.Containers`."""
+        book = self._get(id).book
+        book.begin(limit_bytes)
+        return book
+
+    def pause(self, id: ContainerId) -> None:
+        """Freeze all its processes."""
+        self._engine.pause(self._get(id).name)
+
+    def resume(self, id: ContainerId) -> None:
+        """Let its processes run on."""
+        self._engine.unpause(self._get(id).name)
+
+    def remove(self, id: ContainerId) -> Ending | None:
+        """Kill the container, read its log to the end, and have the engine forget it."""
+        with self._lock:
+            container = self._containers.get(id)
+        if container is None:
+            return None
+        container.is_leaving = True
+        with container.making:
+            if container.is_gone:
+                return None
+            ending = None
+            if container.address is not None:
+                ending = self._own_ending(container)
+                self._kill(container)
+            try:
+                self._engine.remove(container.name)
+            except ContainerError as error:
+                logger.error("%s; remove it with `docker rm -f %s`", error, container.name)
+            container.is_gone = True
+            with self._lock:
+                del self._containers[id]
+        return ending
+
+    def close(self) -> None:
+        """Remove every container that is left, and start no more."""
+        with self._lock:
+            self._is_closed = True
+            left = list(self._containers)
+        with ThreadPoolExecutor(8, "instar-closing") as hands:
+            list(hands.map(self.remove, left))
+        self._engine.close()
+
+    def __repr__(self) -> str:
+        return f"<DockerContainers: {', '.join(self._containers) or 'none'}>"
+
+    def _get(self, id: ContainerId) -> _Container:
+        with self._lock:
+            container = self._containers.get(id)
+        if container is None or container.has_ended.is_set():
+            raise ContainerError(f"there is no container {id}")
+        return container
+
+    def _make(self, container: _Container, request: Request) -> None:
+        with container.making:
+            if container.is_leaving:
+                raise ContainerError("it is removed")
+            self._engine.create(container.name, arguments.creation(self._plan, request))
+            self._engine.start(container.name)
+            container.address = (self._engine.address(container.name, self._plan.network), PORT)
+            threading.Thread(
+                target=self._attend, args=(container,), name=f"instar-{container.id}", daemon=True
+            ).start()
+        logger.info("container %s is %s", container.id, container.name)
+
+    def _await_answer(self, container: _Container) -> None:
+        """Return when the container answers. Raises `ContainerError` if it does not."""
+        assert container.address is not None, "it was made"
+        deadline_s = time.monotonic() + self._start_limit_s
+        while (left_s := deadline_s - time.monotonic()) > 0:
+            try:
+                answer = exchange.get(container.address, READY, timeout_ms=round(left_s * 1000), max_reply_bytes=1000)
+            except ContainerError:
+                answer = Disconnected()  # it does not listen yet
+            if isinstance(answer, Replied):
+                with container.lock:
+                    container.is_up = not container.has_ended.is_set()
+                if container.is_up:
+                    return
+            if isinstance(answer, TimedOut):
+                break
+            if container.has_ended.wait(KNOCK_S):
+                ending = self._own_ending(container)
+                raise ContainerError(f"it ended{f' ({ending})' if ending else ''}; {_last_words(container)}")
+        raise ContainerError(f"no answer within {self._start_limit_s:g} s; {_last_words(container)}")
+
+    def _attend(self, container: _Container) -> None:
+        """Follow the log and see the container end."""
+        try:
+            for frame in self._engine.output(container.name):
+                container.book.feed(frame.stream, frame.data, now_ns=frame.written_ns)
+            self._engine.wait(container.name)
+        except ContainerError as error:
+            logger.log(logging.DEBUG if container.is_leaving else logging.WARNING, "%s", error)
+        for stream in STREAMS:
+            container.book.end(stream, now_ns=time.time_ns())
+        with container.lock:
+            container.has_ended.set()
+            was_up = container.is_up
+        if was_up:
+            container.on_exit(container.id)
+
+    def _own_ending(self, container: _Container) -> Ending | None:
+        try:
+            state = self._engine.state(container.name)
+        except ContainerError:
+            return Ending(None)
+        return Ending(state.status, state.was_out_of_memory) if state.has_ended else None
+
+    def _kill(self, container: _Container) -> None:
+        try:
+            self._engine.kill(container.name)
+        except ContainerError as error:
+            logger.warning("%s", error)
+        if not container.has_ended.wait(self._end_limit_s):
+            logger.warning("container %s did not end within %s s", container.id, self._end_limit_s)
+
+    def _remove_all(self, names: Iterable[str]) -> None:
+        with ThreadPoolExecutor(8, "instar-leftovers") as hands:
+            list(hands.map(self._engine.remove, names))
+
+
+def _last_words(container: _Container) -> str:
+    lines = container.book.collect(timeout_ms=0).lines
+    return "it wrote: " + (" / ".join(line.text for line in lines[-LAST_WORDS:]) or "nothing")
