@@ -33,8 +33,8 @@ _SECTIONS = frozenset(
     ["format", "version", "producer", "structure", "model", "signature", "weights", "tensors", "graph"]
 )
 _GRAPH_SECTIONS = frozenset(["version", "symbols", "inputs", "nodes", "outputs"])
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,255}$")
-_HEX = re.compile(r"[0-9a-f]{64}$")
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,255}\Z")
+_HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ def decode(data: bytes) -> Package:
         raise PackageError(f"{MODEL_FILE} is not JSON ({error}); it is damaged: copy the package again") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise PackageError(f"{MODEL_FILE} is not a model package (its format is not {FORMAT!r})")
-    if document.get("version") != VERSION:
+    if not _is_size(document.get("version")) or document["version"] != VERSION:
         raise PackageError(
             f"{MODEL_FILE} has version {document.get('version')!r}; this Instar reads version {VERSION}: "
             "pack the model again with this release"
@@ -168,7 +168,7 @@ def _encode_signature(signature: Signature) -> dict[str, Any]:
 
 def _decode_signature(value: Any) -> Signature:
     _keys(value, {"inputs", "outputs", "result", "dims"}, "the signature")
-    if value["result"] not in RESULTS:
+    if _text(value["result"], "the signature's result") not in RESULTS:
         raise PackageError(f"the signature's result is {str(value['result'])[:100]!r}, not one of {sorted(RESULTS)}")
     dims = []
     for item in _items(value["dims"], "dims"):
@@ -208,11 +208,11 @@ def _decode_tensor(value: Any, weights: Weights) -> Tensor:
     name, dtype, shape, strides, offset, nbytes, digest = value
     name = _text(name, "a tensor's name")
     where = f"tensor {name[:200]!r}"
-    if dtype not in layout.DTYPES:
+    if _text(dtype, f"{where}: its dtype") not in layout.DTYPES:
         raise PackageError(f"{where} has the unknown dtype {str(dtype)[:100]!r}")
     for what, numbers in (("shape", shape), ("strides", strides)):
-        if not isinstance(numbers, list) or not all(_is_size(n) for n in numbers):
-            raise PackageError(f"{where} has a {what} that is no list of sizes")
+        if not isinstance(numbers, list) or len(numbers) > spec.MAX_RANK or not all(_is_size(n) for n in numbers):
+            raise PackageError(f"{where} has a {what} that is no list of at most {spec.MAX_RANK} sizes")
     if len(shape) != len(strides):
         raise PackageError(f"{where} has {len(shape)} dimensions but {len(strides)} strides")
     if not (_is_size(offset) and _is_size(nbytes) and offset + nbytes <= weights.size):
@@ -231,7 +231,9 @@ def _decode_weights(value: Any) -> Weights:
     _keys(value, {"size", "chunk_bytes", "chunks"} | optional, "weights")
     size, chunk_bytes = value["size"], value["chunk_bytes"]
     chunks = tuple(_digest(c, "a chunk") for c in _items(value["chunks"], "chunks"))
-    if not (_is_size(size) and _is_size(chunk_bytes) and 4096 <= chunk_bytes <= 2**30):
+    if not (
+        _is_size(size) and _is_size(chunk_bytes) and size >= layout.LENGTH_BYTES and 4096 <= chunk_bytes <= 2**30
+    ):
         raise PackageError("the weights' size or chunk size is no sensible number")
     if len(chunks) != layout.chunk_count(size, chunk_bytes):
         raise PackageError(f"weights of {size} bytes have {len(chunks)} chunk digests of {chunk_bytes} bytes each")

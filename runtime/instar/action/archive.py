@@ -28,6 +28,7 @@ from instar.errors import ArchiveError
 SOURCES = ("__main__.py", "main__.py", "exec")  # in this order; the latter two as the stock compiler leaves them
 ACTIVATE = ("virtualenv/bin/activate_this.py", "virtualenv/Scripts/activate_this.py")
 PIECE_BYTES = 1 << 20
+MAX_DEPTH = 100  # folders in one another; Python removes them by recursion
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +167,14 @@ def _untar_entries(archive: tarfile.TarFile, directory: Path, meter: _Meter, lin
 
 def _inside(directory: Path, name: str) -> Path:
     pure = PurePosixPath(name.replace("\\", "/"))
+    if not name:
+        raise ArchiveError("one of its entries has no name")
     if pure.is_absolute() or ".." in pure.parts or "\0" in name or name[1:2] == ":":
         raise ArchiveError(f"its entry {name!r} points outside the action's directory")
+    if len(pure.parts) > MAX_DEPTH:
+        raise ArchiveError(
+            f"its entry {name[:80]!r}… is {len(pure.parts)} folders deep; at most {MAX_DEPTH} are made"
+        )
     return directory.joinpath(*pure.parts)
 
 
@@ -194,6 +201,8 @@ def _write(path: Path, pieces: Iterator[bytes], mode: int) -> None:
 def _link(links: Mapping[Path, str], directory: Path) -> None:
     """Make the links last, so that nothing is written through one, and judge them when all are there."""
     for path, target in links.items():
+        if not links.keys().isdisjoint(path.parents):  # it would be made wherever the other one points
+            raise ArchiveError(f"its link {str(path.relative_to(directory))!r} lies behind another link")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.symlink_to(target)
     root = os.path.realpath(directory)

@@ -30,6 +30,8 @@ NOT_BUILT = "The action failed to generate or locate a binary. See logs for deta
 NOT_STARTED = "Cannot start action. Check logs for details."
 
 HEADER = struct.Struct("<BQ")  # kind, length of the payload
+TEXT_BYTES = 64 * 1024  # of a frame that gives a reason
+TEXT_CHARACTERS = 4096  # of the reason itself; one takes twelve bytes at worst, in JSON
 
 
 # proxy and zygote
@@ -41,6 +43,7 @@ class Fork:
 
     models: tuple[tuple[str, str], ...] = ()  # (name, package directory) of what the action may call
     store: str = ""  # directory of the node's weights files
+    directory: str = ""  # the function's own, which becomes its user's
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,8 @@ Control = Fork | Forked | Bury | Buried
 def encode_control(frame: Control) -> bytes:
     """Raises `ProtocolError` where the frame is longer than `CONTROL_BYTES`."""
     match frame:
-        case Fork(models, store):
-            document: dict[str, Any] = {"frame": "fork", "models": models, "store": store}
+        case Fork(models, store, directory):
+            document: dict[str, Any] = {"frame": "fork", "models": models, "store": store, "directory": directory}
         case Forked(pid):
             document = {"frame": "forked", "pid": pid}
         case Bury():
@@ -84,8 +87,8 @@ def encode_control(frame: Control) -> bytes:
 
 def decode_control(data: bytes) -> Control:
     match _json(data):
-        case {"frame": "fork", "models": [*models], "store": str(store)}:
-            return Fork(tuple((str(name), str(path)) for name, path in models), store)
+        case {"frame": "fork", "models": [*models], "store": str(store), "directory": str(directory)}:
+            return Fork(tuple(map(_model, models)), store, directory)
         case {"frame": "forked", "pid": int(pid)}:
             return Forked(pid)
         case {"frame": "bury"}:
@@ -93,6 +96,13 @@ def decode_control(data: bytes) -> Control:
         case {"frame": "buried", "status": int(status)}:
             return Buried(status)
     raise ProtocolError(f"no frame between proxy and zygote: {data[:80]!r}")
+
+
+def _model(item: Any) -> tuple[str, str]:
+    match item:
+        case [str(name), str(path)]:
+            return name, path
+    raise ProtocolError(f"no name and directory of a model: {str(item)[:80]}")
 
 
 # proxy and worker
@@ -166,9 +176,9 @@ def encode_message(frame: Message) -> tuple[bytes, bytes]:
                 }
             )
         case NotStarted(error):
-            payload = _dump({"error": error})
+            payload = _dump({"error": error[:TEXT_CHARACTERS]})
         case Refused(status, error):
-            payload = _dump({"status": status, "error": error})
+            payload = _dump({"status": status, "error": error[:TEXT_CHARACTERS]})
         case Started():
             payload = b""
     return HEADER.pack(_KINDS[type(frame)], len(payload)), payload
@@ -179,6 +189,8 @@ def payload_bytes(header: bytes, *, limit: int) -> int:
     kind, length = HEADER.unpack(header)
     if kind not in _BY_KIND:
         raise ProtocolError(f"no frame between proxy and worker has kind {kind}")
+    if _BY_KIND[kind] in (Started, NotStarted, Refused):
+        limit = min(limit, TEXT_BYTES)  # a worker's JSON, which in memory may be thirty times as large
     if length > limit:
         raise ProtocolError(f"a {_BY_KIND[kind].__name__} frame of {length} bytes; at most {limit} are taken")
     return int(length)
@@ -217,5 +229,5 @@ def _dump(document: object) -> bytes:
 def _json(data: bytes) -> Any:
     try:
         return json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ProtocolError(f"a frame is not JSON: {error}") from error

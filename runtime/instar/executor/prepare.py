@@ -85,7 +85,15 @@ def prepare(model_json: Path, cache: Path) -> Prepared:
     decoded = package.decode(data)
     if _key(io.BytesIO(data)) != key:
         raise PackageError(f"{model_json} changed while it was read; load it again")
-    prepared = Prepared(
+    prepared = of_package(decoded)
+    _keep(path, prepared)
+    _remember(key, prepared)
+    return prepared
+
+
+def of_package(decoded: package.Package) -> Prepared:
+    """Compile a package that `package.decode` has checked."""
+    return Prepared(
         signature=decoded.signature,
         program=program.compile_graph(decoded.graph, _stages(decoded)),
         views=_views(decoded.tensors),
@@ -93,9 +101,6 @@ def prepare(model_json: Path, cache: Path) -> Prepared:
         digest=decoded.digest,
         structure_digest=decoded.structure_digest,
     )
-    _keep(path, prepared)
-    _remember(key, prepared)
-    return prepared
 
 
 def forget() -> None:

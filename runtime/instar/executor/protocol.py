@@ -130,8 +130,15 @@ def decode_open(data: bytes) -> Open:
     """Raises `ProtocolError`."""
     match _parse(data):
         case [[*models], str(store)]:
-            return Open(tuple((str(name), str(path)) for name, path in models), store)
+            return Open(tuple(map(_model, models)), store)
     raise ProtocolError(f"the zygote's frame opens no session: {data[:80]!r}")
+
+
+def _model(item: Any) -> tuple[str, str]:
+    match item:
+        case [str(name), str(path)]:
+            return name, path
+    raise ProtocolError(f"no name and directory of a model: {str(item)[:80]}")
 
 
 def encode(number: int, frame: Question | Reply) -> bytes:

@@ -34,6 +34,7 @@ from instar.executor.protocol import (
     Open,
     Question,
     Reply,
+    TensorRef,
     decode_open,
     decode_question,
     encode,
@@ -92,10 +93,16 @@ class Session:
             case Call(name, refs):
                 if self._arena is None and refs:
                     raise ProtocolError("a call before there is an arena")
-                # Copied before anything looks at them: the worker can write to the arena at any time.
-                inputs = {ref.name: self._arena.view(ref).clone() for ref in refs} if self._arena else {}
+                inputs = self._take(self._arena, refs) if self._arena else {}
                 _, model = self._find(name)
                 return self._give(model.signature, model.run(inputs))
+
+    def _take(self, shared: arena.Arena, refs: Sequence[TensorRef]) -> dict[str, torch.Tensor]:
+        """Copies, made before anything looks at the values: the worker can write to the arena at any time."""
+        nbytes = sum(ref.nbytes for ref in refs)
+        if nbytes > shared.nbytes:  # many views of the same bytes, whose copies would fill the memory
+            raise ProtocolError(f"the tensors of a call take {nbytes} bytes of an arena of {shared.nbytes}")
+        return {ref.name: shared.view(ref).clone() for ref in refs}
 
     def _give(self, signature: Signature, outputs: Sequence[torch.Tensor]) -> tuple[Answer, int | None]:
         refs, nbytes = place(
@@ -163,6 +170,8 @@ def _open(frame: Open, session: socket.socket, arena_bytes: int) -> tuple[socket
             models[name] = load(Path(path), store=store)
         except InstarError as error:
             models[name] = error
+        except Exception as error:  # of torch or the system, for a package that nothing above has foreseen
+            models[name] = PackageError(f"model {name!r} cannot be loaded: {type(error).__name__}: {error}")
     return session, Session(models, arena_bytes=arena_bytes)
 
 

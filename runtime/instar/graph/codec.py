@@ -19,9 +19,9 @@ from instar.graph import ir
 
 VERSION = 1
 _FLOATS = {"~inf": math.inf, "~-inf": -math.inf, "~nan": math.nan}
-_REFERENCE = re.compile(r"(0|[1-9][0-9]{0,8})$")
-_TENSOR = re.compile(r"([a-z][a-z0-9]*)\[([^\[\]]*)\]$")
-_INTEGER = re.compile(r"(0|[1-9][0-9]{0,18})$")
+_REFERENCE = re.compile(r"(0|[1-9][0-9]{0,8})\Z")
+_TENSOR = re.compile(r"([a-z][a-z0-9]*)\[([^\[\]]*)\]\Z")
+_INTEGER = re.compile(r"(0|[1-9][0-9]{0,18})\Z")
 
 
 def encode(graph: ir.Graph) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def decode(document: Any) -> ir.Graph:
     keys = {"version", "symbols", "inputs", "weights", "nodes", "outputs"}
     if not isinstance(document, dict) or set(document) != keys:
         raise GraphError(f"a graph is an object with the keys {', '.join(sorted(keys))}")
-    if document["version"] != VERSION:
+    if document["version"] != VERSION or isinstance(document["version"], bool | float):
         raise GraphError(
             f"the graph has format version {document['version']!r}; this Instar reads version {VERSION}: "
             "pack the model again with the same release"

@@ -47,9 +47,9 @@ MAX_LIST = 65_536
 MAX_TEXT = 1_024
 INT_LIMIT = 2**63
 
-SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}$")
+SYMBOL = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}\Z")
 # What cannot be said with these characters is written "?": unknown until the program runs.
-EXPRESSION = re.compile(r"[A-Za-z0-9_+\-*/%() .?]{1,512}$")
+EXPRESSION = re.compile(r"[A-Za-z0-9_+\-*/%() .?]{1,512}\Z")
 
 # Arguments that decide whether an operator keeps to itself: these values, or the graph is refused.
 _REQUIRED: dict[str, dict[str, tuple[ir.Arg, ...]]] = {
