@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := $(BIN)/python -m
 
-.PHONY: all setup lint test test-slow demo bench-load bench-runtime clean
+.PHONY: all setup lint test test-slow demo bench-load bench-runtime bench-image fuzz clean
 all: test
 
 setup: $(READY)
@@ -44,6 +44,13 @@ bench-load: $(READY)
 
 bench-runtime: $(READY)
 	@$(RUN) tests.bench.bench_runtime
+
+# Each parser and each border between processes, SECONDS in all. What breaks a promise is left in build/fuzz.
+fuzz: $(READY)
+	@$(RUN) tests.fuzz
+
+bench-image: $(READY)
+	@$(RUN) tests.bench.bench_image
 
 clean:
 	rm -rf $(VENV) build *.egg-info tests/controller/npm/node_modules
