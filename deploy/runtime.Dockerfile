@@ -1,29 +1,30 @@
-# The action image `instar/action-pytorch:2`. `make image` lays its wheels ready and builds it; nothing is fetched here.
+# The action image, `instar/action-pytorch:2`. `make image` lays the wheels ready and builds it; nothing is fetched here.
 #
-# Legacy builder and BuildKit both build this. Layers, in the order in which they change: the base, the user, torch,
-# the other packages, Instar.
+# Built by the legacy builder and by BuildKit alike. Its layers stand in the order in which they change: the base, the
+# user and the places, torch, the other packages, Instar. Each is made in a stage of its own, so that a change in
+# Instar touches the last one only.
 
 FROM python:3.11-slim-bookworm AS empty
+COPY deploy/image/inside /inside
 COPY build/image/wheels/pip /wheels/pip
-COPY deploy/image/trim.py deploy/image/trimmed.txt /trim/
-RUN python3 -m venv --without-pip /opt/instar && python3 -m zipfile -e /wheels/pip/*.whl /pip
+RUN python3 -m venv --without-pip /opt/instar
 
 FROM empty AS torch
 COPY build/image/wheels/torch /wheels/torch
-RUN PYTHONPATH=/pip /opt/instar/bin/python -m pip install --quiet --root-user-action=ignore --no-index --no-deps --no-compile --no-cache-dir /wheels/torch/*.whl \
- && /opt/instar/bin/python /trim/trim.py
+RUN python3 -B /inside/install.py /opt/instar /wheels/torch/*.whl
 
 FROM empty AS packages
 COPY build/image/wheels/packages /wheels/packages
-RUN PYTHONPATH=/pip /opt/instar/bin/python -m pip install --quiet --root-user-action=ignore --no-index --no-deps --no-compile --no-cache-dir /wheels/packages/*.whl \
- && /opt/instar/bin/python /trim/trim.py
+RUN python3 -B /inside/install.py /opt/instar /wheels/packages/*.whl
 
 FROM empty AS instar
 COPY build/image/wheels/instar /wheels/instar
-RUN PYTHONPATH=/pip /opt/instar/bin/python -m pip install --quiet --root-user-action=ignore --no-index --no-deps --no-compile --no-cache-dir /wheels/instar/*.whl \
- && /opt/instar/bin/python /trim/trim.py
+RUN python3 -B /inside/install.py /opt/instar /wheels/instar/*.whl \
+ && cd /opt/instar && mkdir /layer && cp -a --parents bin/instar* lib/python3.11/site-packages/instar* /layer/
 
 FROM python:3.11-slim-bookworm
+# The runtime's user has the group root, and what it may write is the group's: a container that runs as any other user
+# with that group, as `docker run --user 1000` gives it, may write there too. No program raises anybody's rights.
 RUN echo 'instar:x:65532:' >> /etc/group \
  && echo 'instar:x:65532:65532:Instar:/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
@@ -34,10 +35,13 @@ ENV PATH=/opt/instar/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     INSTAR_STORE=/var/lib/instar
+LABEL org.opencontainers.image.title="Instar action runtime" \
+      org.opencontainers.image.description="OpenWhisk actions of kind pytorch:2" \
+      org.opencontainers.image.version="0.1.0" \
+      org.opencontainers.image.licenses="Apache-2.0"
 WORKDIR /action
 EXPOSE 8080
 ENTRYPOINT ["instar-runtime", "--host", "0.0.0.0", "--port", "8080", "--work", "/action"]
 COPY --from=torch /opt/instar /opt/instar
 COPY --from=packages /opt/instar/lib/python3.11/site-packages /opt/instar/lib/python3.11/site-packages
-COPY --from=instar /opt/instar/lib/python3.11/site-packages /opt/instar/lib/python3.11/site-packages
-COPY --from=instar /opt/instar/bin/instar /opt/instar/bin/instar-runtime /opt/instar/bin/
+COPY --from=instar /layer /opt/instar

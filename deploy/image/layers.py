@@ -1,0 +1,36 @@
+"""What an image weighs, and which part of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from deploy.image import names
+from deploy.image.engine import Engine
+
+MIB = 1 << 20
+# What the steps of runtime.Dockerfile that add files add, in their order.
+PARTS = ("user and places", "torch", "packages", "Instar")
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    part: str
+    mib: float
+
+
+def of(engine: Engine, image: str) -> tuple[Layer, ...]:
+    """The layers of `image` from the base up, the base as one."""
+    base = _sizes(engine, names.BASE)
+    above = _sizes(engine, image)[len(base) :]
+    parts = PARTS if len(above) == len(PARTS) else tuple(f"layer {number}" for number, _ in enumerate(above, 1))
+    sizes = [sum(base), *above]
+    return tuple(
+        Layer(part, round(size / MIB, 1)) for part, size in zip((f"{names.BASE}", *parts), sizes, strict=True)
+    )
+
+
+def _sizes(engine: Engine, image: str) -> list[int]:
+    """Bytes of each layer that is not empty, the lowest first."""
+    steps: list[dict[str, Any]] = engine.client.api.history(image)  # type: ignore[no-untyped-call]
+    return [step["Size"] for step in reversed(steps) if step["Size"]]

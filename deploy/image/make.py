@@ -1,0 +1,58 @@
+"""Make the image on an engine: base, wheels, build, unless what is there was built from the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from deploy.image import base, build, content, layers, names, wheels
+from deploy.image.engine import BUILDERS, Engine, builder
+from deploy.image.layers import MIB, Layer
+from docker.errors import ImageNotFound
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An image that is on the engine now."""
+
+    image: str
+    id: str
+    mib: float
+    layers: tuple[Layer, ...]
+    base: str  # `official` or `stand-in`
+    builder: str | None  # which one built it now; None if it was there
+    seconds: float
+
+
+def image(engine: Engine, say: Say, *, tag: str = names.IMAGE, builders: tuple[str, ...] = BUILDERS) -> Made:
+    """The image of this checkout, built by the first of `builders` that there is. Raises `ImageError`."""
+    begin = time.monotonic()
+    digest = content.digest()
+    there = _content(engine, tag) == digest
+    found = base.ensure(engine, say)
+    used = None
+    if not there:
+        used = builder(engine, *builders)
+        wheels.lay_ready(engine.client.version()["Arch"], say)
+        say(f"building {tag} with {used.name}")
+        build.build(engine, used, tag, {names.CONTENT_LABEL: digest})
+    made = engine.client.images.get(tag)
+    return Made(
+        image=tag,
+        id=made.short_id,
+        mib=round(made.attrs["Size"] / MIB, 1),
+        layers=layers.of(engine, tag),
+        base=found,
+        builder=used.name if used else None,
+        seconds=round(time.monotonic() - begin, 1),
+    )
+
+
+def _content(engine: Engine, tag: str) -> str | None:
+    try:
+        return engine.client.images.get(tag).labels.get(names.CONTENT_LABEL)
+    except ImageNotFound:
+        return None
