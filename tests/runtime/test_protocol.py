@@ -136,7 +136,7 @@ def test_a_message_larger_than_the_limit_is_a_protocol_error_before_it_is_read()
 
 
 CONTROL: list[frames.Control] = [
-    frames.Fork((("net", "/p/net"), ("a b", "/☃")), "/store"),
+    frames.Fork((("net", "/p/net"), ("a b", "/☃")), "/store", "/w/action"),
     frames.Forked(7),
     frames.Bury(),
     frames.Buried(-9),

@@ -41,9 +41,9 @@ TEXT_CHARACTERS = 4096  # of the reason itself; one takes twelve bytes at worst,
 class Fork:
     """Fork a worker. Comes with the worker's ends of its channels, one to `SLOTS`."""
 
-    models: tuple[tuple[str, str], ...] = ()  # (name, package directory) of what the action may call
-    store: str = ""  # directory of the node's weights files
-    directory: str = ""  # the function's own, which becomes its user's
+    models: tuple[tuple[str, str], ...]  # (name, package directory) of what the action may call
+    store: str  # directory of the node's weights files
+    directory: str  # the function's own, which becomes its user's
 
 
 @dataclass(frozen=True, slots=True)

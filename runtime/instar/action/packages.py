@@ -19,6 +19,8 @@ from instar.weights import manifest, source
 VARIABLE = "INSTAR_MODEL"
 MAX_PACKAGES = 32
 PEEK_BYTES = 4096
+READ_BY_EXECUTOR = (package.MODEL_FILE, manifest.WEIGHTS_FILE)
+ARCHIVED = "archive"  # folder of the packages that came in an archive, beside those from elsewhere
 ROOT_NAME = "model"  # of a package at the archive's root, whose folder has no name of its own
 
 Packages = tuple[tuple[str, str], ...]  # (name, directory)
@@ -52,6 +54,8 @@ def named(environ: Mapping[str, str], directory: Path, scratch: Path) -> Package
     url = urlsplit(location)
     if url.scheme in ("", "file"):
         path = directory / url.path
+        if not (path / package.MODEL_FILE).is_file():
+            raise PackageError(f"{VARIABLE} names {path}, which is no model package: it has no {package.MODEL_FILE}")
         return ((path.name, str(path)),)
     decoded = package.decode(_read(f"{location}/{package.MODEL_FILE}"))
     if decoded.weights.uri is None:
@@ -62,6 +66,35 @@ def named(environ: Mapping[str, str], directory: Path, scratch: Path) -> Package
     folder.mkdir(parents=True)
     (folder / package.MODEL_FILE).write_bytes(package.encode(decoded))
     return ((name, str(folder)),)
+
+
+def set_apart(models: Packages, directory: Path, kept: Path) -> Packages:
+    """Take the packages that lie in an action's directory out of the function's reach, into `kept`.
+
+    What the executor reads of them is moved; links in their places let the function read it, too. The rest of the
+    folders stays the function's. `kept` belongs to this process's user and must not be writable by the function's.
+    """
+    root = Path(os.path.realpath(directory))
+    return tuple((name, str(_set_apart(Path(folder), root, kept))) for name, folder in models)
+
+
+def _set_apart(folder: Path, root: Path, kept: Path) -> Path:
+    found = Path(os.path.realpath(folder))
+    if not found.is_relative_to(root):
+        return folder
+    apart = kept / ARCHIVED / found.relative_to(root)
+    apart.mkdir(parents=True, exist_ok=True)
+    for name in READ_BY_EXECUTOR:
+        moved, real = apart / name, Path(os.path.realpath(found / name))
+        if moved.exists() or not real.is_file():
+            continue
+        if real.is_relative_to(root):
+            real.rename(moved)
+            moved.chmod(0o444)
+            real.symlink_to(moved)
+        else:  # another package has it, too, and was first
+            moved.symlink_to(real)
+    return apart
 
 
 def _is_package(folder: Path) -> bool:

@@ -11,23 +11,31 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
 import os
+import resource
 import signal
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
-PR_SET_NAME = 15  # linux/prctl.h
+# linux/prctl.h
+PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_SET_NAME = 15
+PR_CAPBSET_DROP = 24
 PR_SET_CHILD_SUBREAPER = 36
+PR_SET_NO_NEW_PRIVS = 38
 
 
 def adopt_orphans() -> None:
     """Make this process the parent of its descendants' orphans. Raises `OSError` where the kernel refuses."""
-    _prctl(PR_SET_CHILD_SUBREAPER, 1)
+    prctl(PR_SET_CHILD_SUBREAPER, 1)
 
 
 def name_self(name: str) -> None:
     """What `ps` and `top` call this process; the kernel keeps 15 bytes."""
-    _prctl(PR_SET_NAME, name.encode())
+    prctl(PR_SET_NAME, name.encode())
 
 
 def descendants(root: int, *, spared: Collection[int] = ()) -> list[int]:
@@ -47,6 +55,18 @@ def descendants(root: int, *, spared: Collection[int] = ()) -> list[int]:
     return found
 
 
+def of_user(uid: int) -> list[int]:
+    """The processes that run as this user."""
+    found = []
+    for entry in os.listdir("/proc"):
+        if entry.isdigit():
+            with contextlib.suppress(OSError):  # it ended while we looked
+                lines = Path(f"/proc/{entry}/status").read_text().splitlines()
+                if any(line.startswith("Uid:") and str(uid) in line.split() for line in lines):
+                    found.append(int(entry))
+    return found
+
+
 def end_descendants(*, spared: Collection[int] = ()) -> None:
     """Kill and reap everything below this process but `spared`. Returns when nothing of it is left."""
     while victims := descendants(os.getpid(), spared=spared):
@@ -58,14 +78,45 @@ def end_descendants(*, spared: Collection[int] = ()) -> None:
                 os.waitpid(pid, 0)
 
 
+def end_with_parent(parent: int) -> None:
+    """End this process when the thread that forked it does, which was one of the process `parent`.
+
+    A change of user undoes this. It is a second belt: a process may take it off.
+    """
+    prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:  # it has ended meanwhile
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def close_all_but(kept: Iterable[int]) -> None:
+    """Close every descriptor of this process that is not in `kept`."""
+    first = 0
+    for descriptor in sorted(set(kept)):
+        if first < descriptor:  # an empty range from 0 would be taken for all
+            os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
+
+
 def _parent_of(pid: int) -> int:
     status = Path(f"/proc/{pid}/stat").read_bytes()
     # The name stands in parentheses and may hold anything, parentheses too; the parent is two fields after it.
     return int(status[status.rindex(b")") + 2 :].split()[1])
 
 
-def _prctl(option: int, argument: int | bytes) -> None:
-    libc = ctypes.CDLL(None, use_errno=True)
-    if libc.prctl(option, argument, 0, 0, 0) != 0:
+def prctl(option: int, argument: int | bytes) -> None:
+    """Change an attribute of this process. Raises `OSError`."""
+    checked(f"prctl({option})", libc().prctl(option, argument, 0, 0, 0))
+
+
+@functools.cache
+def libc() -> ctypes.CDLL:
+    """For the system calls that Python has no name for; what they return goes through `checked`."""
+    return ctypes.CDLL(None, use_errno=True)
+
+
+def checked(what: str, returned: int) -> None:
+    """Raises `OSError` where a system call returned a failure."""
+    if returned < 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"prctl({option}): {os.strerror(number)}")
+        raise OSError(number, f"{what}: {os.strerror(number)}")

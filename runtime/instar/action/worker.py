@@ -9,6 +9,7 @@ asks the executor.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import os
@@ -47,17 +48,11 @@ FRAME_BYTES = 1 << 40  # the proxy, which is ours, has checked the size of what 
 NOT_AN_OBJECT = "The action did not return a dictionary or array."
 
 
-def serve(
-    connections: Sequence[socket.socket], door: socket.socket, models: Sequence[str], *, uid: int | None
-) -> NoReturn:
+def serve(connections: Sequence[socket.socket], door: socket.socket, models: Sequence[str]) -> NoReturn:
     """Be the worker at the other end of `connections` until they close; `door` hands in sessions for `models`.
 
-    As many runs are executed at once as there are connections. With a `uid`, as that user and in no other group.
+    As many runs are executed at once as there are connections. The process has given up its privileges before.
     """
-    if uid is not None:
-        os.setgroups([])
-        os.setresgid(uid, uid, uid)
-        os.setresuid(uid, uid, uid)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     executor = client.connect(door)
     streams = Streams(Immediate if len(connections) == 1 else WholeLines)
@@ -77,9 +72,9 @@ def _live(streams: Streams, body: Callable[[], None]) -> NoReturn:
     except SystemExit as exit:
         status = exit.code if isinstance(exit.code, int) else int(exit.code is not None)
         if isinstance(exit.code, str):
-            print(exit.code, file=sys.stderr)  # as the interpreter does
+            _log(exit.code)  # as the interpreter does
     except BaseException:
-        _print_traceback()
+        _log(_traceback())
     finally:
         streams.settle()
         # Not sys.exit: what the zygote registered to run at its own exit is not ours to run.
@@ -135,16 +130,16 @@ def start(frame: Start, await_models: Callable[[], None]) -> tuple[Function | No
     try:
         function = entry.find(Path(frame.directory), Path(frame.source), frame.main)
     except entry.NotBuilt as error:
-        print(error, file=sys.stderr)
+        _log(str(error))
         return None, NotStarted(NOT_BUILT)
     except Exception:
-        _print_traceback()
-        print(EXITED_EARLY, file=sys.stderr)
+        _log(_traceback())
+        _log(EXITED_EARLY)
         return None, NotStarted(NOT_STARTED)
     try:
         await_models()
     except InstarError as error:
-        print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        _log(f"{type(error).__name__}: {error}")
         return None, NotStarted(NOT_STARTED)
     return function, Started()
 
@@ -160,19 +155,19 @@ def call(function: Function, body: bytes, *, result_bytes: int) -> Finished | Re
         result = function(value)
     except Exception as error:
         # An exception is the function's own answer, not a broken container: the stock launcher's rule.
-        _print_traceback()
+        _log(_traceback() + "\n")
         result = {"error": _text_of(error)}
     if inspect.iscoroutine(result):
         result.close()
-        return Refused(502, "The action's function is async; define it with def and call asyncio.run in it.")
+        return _complain("The action's function is async; define it with def and call asyncio.run in it.")
     if not isinstance(result, dict | list | tuple | None):
         return Refused(502, NOT_AN_OBJECT)
     try:
         data = json.dumps(result, ensure_ascii=False, allow_nan=False).encode() + b"\n"
     except (TypeError, ValueError, RecursionError) as error:
-        return Refused(502, f"The action's result is not JSON: {error}")
+        return _complain(f"The action's result is not JSON: {error}")
     if len(data) > result_bytes:
-        return Refused(502, f"The action's result has {len(data)} bytes; at most {result_bytes} are passed on.")
+        return _complain(f"The action's result has {len(data)} bytes; at most {result_bytes} are passed on.")
     return Finished(data)
 
 
@@ -180,7 +175,7 @@ def parse(body: bytes) -> tuple[Any, Mapping[str, str]]:
     """The argument of a `/run` and the `__OW_…` variables that come with it. Raises `ValueError`."""
     document = json.loads(body)
     if not isinstance(document, dict):
-        raise ValueError(f"the body is a {type(document).__name__}, not an object")
+        raise ValueError("the body is not an object")
     value = document.pop("value", {})
     return value, variables({f"__OW_{name.upper()}": item for name, item in document.items()})
 
@@ -191,6 +186,12 @@ def _await_models(executor: client.Connection, models: Sequence[str]) -> None:
         executor.describe(name)
 
 
+def _complain(text: str) -> Refused:
+    """Refuse a result, and say so in the log, too, where the function's author may look first."""
+    _log(text)
+    return Refused(502, text)
+
+
 def _text_of(error: Exception) -> str:
     try:
         return str(error)
@@ -198,13 +199,21 @@ def _text_of(error: Exception) -> str:
         return type(error).__name__
 
 
-def _print_traceback() -> None:
-    """The user's traceback, without our frames and importlib's above it."""
+def _traceback() -> str:
+    """The user's traceback, without our frames and importlib's above it; the exception alone if it has none."""
     kind, error, trace = sys.exc_info()
     users = trace
     while users is not None and _is_ours(users.tb_frame.f_code.co_filename):
         users = users.tb_next
-    traceback.print_exception(kind, error, users or trace)
+    try:
+        return "".join(traceback.format_exception(kind, error, users)).rstrip("\n")
+    except Exception:  # of the error's own methods
+        return kind.__name__ if kind is not None else ""
+
+
+def _log(text: str) -> None:
+    with contextlib.suppress(Exception):  # the stream is closed, or an object of the user's own
+        print(text, file=sys.stderr)
 
 
 def _is_ours(filename: str) -> bool:

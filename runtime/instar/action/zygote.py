@@ -10,6 +10,7 @@ When the proxy's end of the control socket closes, however that came, the zygote
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import os
 import select
@@ -19,10 +20,10 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from pathlib import Path
 from typing import NoReturn
 
-from instar.action import processes
+from instar.action import belongings, limits, privileges, processes, remains
 from instar.action.frames import (
     CONTROL_BYTES,
     SLOTS,
@@ -33,6 +34,8 @@ from instar.action.frames import (
     decode_control,
     encode_control,
 )
+from instar.action.limits import Allowance
+from instar.action.privileges import Apart, Isolation, Role
 from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import packets
 from instar.executor.protocol import Open, encode_open
@@ -46,8 +49,10 @@ def main() -> None:
     parser.add_argument("--control", type=int, required=True, help="the socket to the proxy")
     parser.add_argument("--arena-mib", type=int, required=True, help="most memory shared with a worker")
     parser.add_argument("--threads", type=int, required=True, help="torch's threads in worker and executor")
-    parser.add_argument("--worker-uid", type=int, help="who a worker runs as, if not as this process")
+    parser.add_argument("--memory-mib", type=int, help="what the container may have (default: its control group's)")
+    parser.add_argument("--isolation", type=privileges.parse, required=True, help="what a worker is kept from")
     options = parser.parse_args()
+    privileges.become(Role.ZYGOTE, options.isolation)
     control = socket.socket(fileno=options.control)
     processes.adopt_orphans()
     processes.name_self("instar-zygote")
@@ -65,7 +70,8 @@ def main() -> None:
         control,
         threads=options.threads,
         arena_bytes=options.arena_mib * MIB,
-        worker_uid=options.worker_uid,
+        isolation=options.isolation,
+        allowance=limits.allowance(options.memory_mib),
     ).run()
 
 
@@ -90,12 +96,23 @@ class Worker:
 class Zygote:
     """Owns the container's children: one executor, and no or one worker."""
 
-    def __init__(self, control: socket.socket, *, threads: int, arena_bytes: int, worker_uid: int | None) -> None:
+    def __init__(
+        self,
+        control: socket.socket,
+        *,
+        threads: int,
+        arena_bytes: int,
+        isolation: Isolation,
+        allowance: Allowance,
+    ) -> None:
         self._control = control
         self._threads = threads
-        self._arena_bytes = arena_bytes
-        self._worker_uid = worker_uid
+        self._arena_bytes = limits.arena_bytes(allowance, asked_bytes=arena_bytes)
+        self._isolation = isolation
+        self._allowance = allowance
         self._lives = EXECUTOR_LIVES
+        self._ended: dict[int, int] = {}  # wait statuses of children that were reaped before they were asked for
+        self._orphans = _wake_up_for_children()
         self._worker: Worker | None = None
         self._executor = self._fork_executor()
 
@@ -107,6 +124,9 @@ class Zygote:
             print(f"instar-zygote: {error}", file=sys.stderr, flush=True)
         except BaseException:
             traceback.print_exc()
+        try:
+            if self._worker is not None:
+                remains.end_all(self._isolation, Path(self._worker.fork.directory))
         finally:
             processes.end_descendants()
             os._exit(0)
@@ -114,12 +134,14 @@ class Zygote:
     def _serve(self) -> None:
         while True:
             poll = select.poll()
-            poll.register(self._control, select.POLLIN)
-            poll.register(self._executor.pidfd, select.POLLIN)
+            for descriptor in (self._control.fileno(), self._executor.pidfd, self._orphans.fileno()):
+                poll.register(descriptor, select.POLLIN)
             ready = {descriptor for descriptor, _ in poll.poll()}
+            if self._orphans.fileno() in ready:
+                self._reap()
             if self._executor.pidfd in ready:
                 self._replace_executor()
-            elif not self._answer():
+            elif self._control.fileno() in ready and not self._answer():
                 return
 
     def _answer(self) -> bool:
@@ -135,16 +157,26 @@ class Zygote:
                 raise ProtocolError(f"the zygote was sent a {type(frame).__name__}")
         return True
 
+    def _reap(self) -> None:
+        """Take the statuses of children that have ended: of what a function detached, nobody else does."""
+        with contextlib.suppress(BlockingIOError):
+            self._orphans.recv(4096)
+        with contextlib.suppress(ChildProcessError):
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if self._worker is not None and ended[0] == self._worker.pid:
+                    self._ended[ended[0]] = ended[1]
+
     def _fork_worker(self, fork: Fork, channels: Sequence[socket.socket]) -> None:
         from instar.action import worker
 
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         names = [name for name, _ in fork.models]
-        pid = self._fork(
-            "instar-worker",
-            partial(worker.serve, channels, theirs, names, uid=self._worker_uid),
-            unwanted=[door, self._executor],
-        )
+
+        def body() -> NoReturn:
+            self._become_worker(Path(fork.directory))
+            worker.serve(channels, theirs, names)
+
+        pid = self._fork("instar-worker", body, kept=[*channels, theirs])
         for one in (*channels, theirs):
             one.close()
         self._worker = Worker(pid, door, fork)
@@ -153,28 +185,45 @@ class Zygote:
         socket.send_fds(self._control, [encode_control(Forked(pid))], [pidfd])
         os.close(pidfd)
 
+    def _become_worker(self, directory: Path) -> None:
+        parent = os.getppid()
+        if isinstance(self._isolation, Apart):
+            belongings.hand_over(directory, self._isolation.worker_uid)
+            os.environ |= belongings.environment(directory)
+            limits.apply(limits.of_user(self._allowance))
+        privileges.become_worker(self._isolation)
+        processes.end_with_parent(parent)
+        limits.apply(limits.of_worker(self._allowance, data_bytes=limits.data_bytes(os.getpid())))
+
     def _bury(self) -> int:
         """The worker's end: its exit code, or minus the signal that it had died of."""
         if self._worker is None:
             return 0
-        pid, status = os.waitpid(self._worker.pid, os.WNOHANG)
-        processes.end_descendants(spared=[self._executor.pid])
+        self._reap()
+        status = self._ended.pop(self._worker.pid, 0)
+        remains.end_all(self._isolation, Path(self._worker.fork.directory), spared=[self._executor.pid])
         self._worker.door.close()
         self._worker = None
-        return os.waitstatus_to_exitcode(status) if pid else 0
+        return os.waitstatus_to_exitcode(status)
 
     def _fork_executor(self) -> Executor:
         from instar.executor import server
 
         control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        unwanted = [control, *([self._worker.door] if self._worker else [])]
-        body = partial(server.serve, theirs, arena_bytes=self._arena_bytes)
-        pid = self._fork("instar-executor", body, unwanted=unwanted)
+
+        def body() -> NoReturn:
+            parent = os.getppid()
+            privileges.become(Role.EXECUTOR, self._isolation)
+            processes.end_with_parent(parent)
+            server.serve(theirs, arena_bytes=self._arena_bytes)
+
+        pid = self._fork("instar-executor", body, kept=[theirs])
         theirs.close()
         return Executor(pid, os.pidfd_open(pid), control)
 
     def _replace_executor(self) -> None:
-        os.waitpid(self._executor.pid, 0)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(self._executor.pid, 0)
         self._executor.close()
         self._lives -= 1
         if self._lives == 0:
@@ -190,25 +239,44 @@ class Zygote:
         opening = Open(self._worker.fork.models, self._worker.fork.store)
         with ours, theirs:
             try:
+                self._limit_executor()
                 socket.send_fds(self._executor.control, [encode_open(opening)], [ours.fileno()])
                 socket.send_fds(self._worker.door, [b"\n"], [theirs.fileno()])
             except OSError:
                 return  # one of them has just died, which the next turn of the loop sees and mends
 
-    def _fork(self, name: str, body: Callable[[], NoReturn], *, unwanted: Sequence[socket.socket | Executor]) -> int:
+    def _limit_executor(self) -> None:
+        pid, held = self._executor.pid, limits.held_bytes(self._allowance)
+        limits.retune(pid, limits.of_executor(self._allowance, data_bytes=limits.data_bytes(pid), held_bytes=held))
+
+    def _fork(self, name: str, body: Callable[[], NoReturn], *, kept: Sequence[socket.socket]) -> int:
         pid = os.fork()
         if pid:
             return pid
         try:
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             processes.name_self(name)
-            for one in (self._control, *unwanted):
-                one.close()
+            processes.close_all_but([0, 1, 2, *(one.fileno() for one in kept)])
             import torch
 
             torch.set_num_threads(self._threads)
             body()
+        except BaseException:
+            traceback.print_exc()
         finally:
+            sys.stderr.flush()
             os._exit(1)
+
+
+def _wake_up_for_children() -> socket.socket:
+    """A socket that can be read when a child has ended."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    signal.set_wakeup_fd(theirs.detach(), warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # only a handled signal wakes up
+    return ours
 
 
 if __name__ == "__main__":

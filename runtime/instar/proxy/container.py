@@ -11,9 +11,9 @@ The master serves no request; it starts the proxy and ends what is left.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
-import shutil
 import signal
 import socket
 import threading
@@ -23,7 +23,9 @@ from typing import Any, NoReturn
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
-from instar.action import processes
+from instar.action import privileges, processes, remains
+from instar.action.privileges import Apart, Isolation, Role
+from instar.errors import ProcessError
 from instar.proxy import app, slots
 from instar.proxy.function import Function
 from instar.proxy.limits import BodyLimits
@@ -36,9 +38,12 @@ THREADS = 128  # requests at once, most of which wait; a thread is started when 
 class Container:
     """Owns the processes and the working directory, which is removed at the end."""
 
-    def __init__(self, zygote: Zygote, places: Places, *, limits: BodyLimits, lifeline: int | None) -> None:
+    def __init__(
+        self, zygote: Zygote, places: Places, *, isolation: Isolation, limits: BodyLimits, lifeline: int | None
+    ) -> None:
         self._zygote = zygote
         self._places = places
+        self._isolation = isolation
         self._limits = limits
         self._lifeline = lifeline
 
@@ -70,6 +75,7 @@ class Container:
     # gunicorn calls hooks by the number of their parameters
 
     def _on_fork(self, _master: object, _proxy: object) -> None:
+        privileges.become(Role.PROXY, self._isolation)
         processes.name_self("instar-proxy")
         master_pidfd = os.pidfd_open(os.getppid())
         threading.Thread(target=self._guard, args=(master_pidfd,), name="guard", daemon=True).start()
@@ -94,8 +100,14 @@ class Container:
             os._exit(1)  # which the master sees, or, if it is the master that went, the zygote
 
     def _end(self, status: int) -> NoReturn:
+        with contextlib.suppress(OSError, ProcessError):
+            remains.end_all(self._isolation, self._places.action)
         processes.end_descendants()
-        shutil.rmtree(self._places.work, ignore_errors=True)
+        self._places.remove()
+        if isinstance(self._isolation, Apart):
+            with contextlib.suppress(OSError):  # it has gone, unless only its maker may remove it
+                privileges.return_to_root()
+                self._places.work.rmdir()
         os._exit(status)
 
 

@@ -18,6 +18,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+import time
 from dataclasses import dataclass
 
 from instar.action import archive, packages
@@ -90,7 +91,7 @@ class Function:
     def init(self, body: bytes) -> Reply:
         with self._turn:
             if not isinstance(self._state, Empty):
-                sentinels.complain(ONCE)
+                sentinels.complain(f"{time.strftime('%Y/%m/%d %H:%M:%S')} {ONCE}")
                 return failure(403, ONCE)
             try:
                 init = parse_init(body)
@@ -132,11 +133,11 @@ class Function:
             archive.activation_script(directory)
             environ = {**os.environ, **init.environ}
             models = packages.find(directory) + packages.named(environ, directory, self._places.packages)
-            self._places.hand_over()
+            models = packages.set_apart(models, directory, self._places.packages)
             start = Start(str(directory), str(source), init.main, init.environ, self._limits.run_bytes)
-            error = self._start(Fork(models, str(self._places.store)), start)
+            error = self._start(Fork(models, str(self._places.store), str(directory)), start)
         except (InstarError, OSError) as reason:
-            sentinels.complain(str(reason))
+            sentinels.complain(f"{reason}\n")
         if error is not None:
             self._places.clear()
         return error

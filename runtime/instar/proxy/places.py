@@ -1,9 +1,11 @@
-"""Where a container keeps its files, and whose they are."""
+"""Where a container keeps its files."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,29 +14,39 @@ from pathlib import Path
 class Places:
     work: Path  # the container's own, removed when it ends
     store: Path  # the node's weights files
-    owner: int | None = None  # the function's user, if it is not this process's
 
     @property
     def action(self) -> Path:
-        """The function's directory."""
+        """The function's directory; its user's as soon as it has a process."""
         return self.work / "action"
 
     @property
     def packages(self) -> Path:
-        """Model packages that came from elsewhere."""
+        """Model packages, out of the function's reach: from its archive, or from elsewhere."""
         return self.work / "packages"
 
-    def hand_over(self) -> None:
-        """Give the function's directory to the function's user."""
-        if self.owner is None:
-            return
-        self.work.chmod(0o711)  # to pass through, not to look around
-        os.chown(self.action, self.owner, self.owner)
-        for folder, below, files in os.walk(self.action):
-            for name in below + files:
-                os.chown(os.path.join(folder, name), self.owner, self.owner, follow_symlinks=False)
+    def give_to(self, uid: int) -> None:
+        """Give the directories to the runtime's user, before there is anything in them of the container's.
+
+        A function may pass through the work directory and not look around in it, and sees nothing of the store.
+        """
+        os.chown(self.work, uid, uid)
+        self.work.chmod(0o711)
+        if not self.store.exists():
+            self.store.mkdir(parents=True)
+            os.chown(self.store, uid, uid)
+        status = self.store.stat()
+        if status.st_uid == uid:  # else it is an operator's, who knows why
+            self.store.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IRWXO)
 
     def clear(self) -> None:
-        """Remove what an attempt to become a function has left."""
+        """Remove what an attempt to become a function has left. Its process, if it had one, is buried."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.action)  # where it was another user's, that is what the burial left of it
         shutil.rmtree(self.action, ignore_errors=True)
         shutil.rmtree(self.packages, ignore_errors=True)
+
+    def remove(self) -> None:
+        """Remove everything, at the container's end."""
+        self.clear()
+        shutil.rmtree(self.work, ignore_errors=True)

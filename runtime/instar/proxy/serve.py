@@ -14,7 +14,8 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from instar.action import processes
+from instar.action import belongings, privileges, processes
+from instar.action.privileges import Apart, Guarded, Isolation, Plain, Role
 from instar.proxy.limits import BodyLimits
 from instar.proxy.places import Places
 from instar.proxy.zygote import Settings, Zygote
@@ -27,24 +28,81 @@ MIB = 1 << 20
 def main(arguments: Sequence[str] | None = None) -> None:
     """Serve until the container ends. Exits with one line on standard error where it cannot begin."""
     options = _parser().parse_args(arguments)
-    if options.threads < 1 or options.arena_mib < 1:
-        sys.exit("instar-runtime: --threads and --arena-mib are at least 1")
-    if options.worker_uid is not None and os.geteuid() != 0:
-        sys.exit("instar-runtime: --worker-uid takes another user's place, which only root can")
+    if options.threads < 1 or options.arena_mib < 1 or (options.memory_mib or 1) < 1:
+        sys.exit("instar-runtime: --threads, --arena-mib and --memory-mib are at least 1")
+    isolation = _isolation(options)
     listener = _listener(options)
     work = _work(options.work)
+    places = Places(work=work, store=options.store.absolute())
     if options.lifeline is not None and os.getpgrp() != os.getpid():
         os.setpgid(0, 0)  # whoever holds the lifeline may also kill the group
     processes.adopt_orphans()
     processes.name_self("instar-runtime")
-    zygote = Zygote(Settings(options.arena_mib, options.threads, options.worker_uid))
+    if isinstance(isolation, Apart):
+        places.give_to(privileges.RUNTIME_UID)
+        belongings.open_streams()
+        os.environ["HOME"] = str(work)  # root's is closed to it
+    zygote = Zygote(Settings(options.arena_mib, options.threads, options.memory_mib, isolation))
+    try:
+        privileges.become(Role.MASTER, isolation)
+    except OSError as error:
+        sys.exit(f"instar-runtime: cannot give up root's privileges: {error}")
+    if isinstance(isolation, Apart):
+        _check_reach(places)
 
     from instar.proxy.container import Container  # late, for torch is being imported meanwhile
 
     limits = BodyLimits(init_bytes=options.max_init_mib * MIB, run_bytes=options.max_run_mib * MIB)
-    store = options.store.absolute()
-    places = Places(work=work, store=store, owner=options.worker_uid)
-    Container(zygote, places, limits=limits, lifeline=options.lifeline).serve(listener)
+    Container(zygote, places, isolation=isolation, limits=limits, lifeline=options.lifeline).serve(listener)
+
+
+def _isolation(options: argparse.Namespace) -> Isolation:
+    if not options.isolate and options.worker_uid is None:
+        return Plain()
+    if os.geteuid() != 0:
+        if options.worker_uid is not None:
+            sys.exit("instar-runtime: --worker-uid takes another user's place, which only root can")
+        print(
+            f"instar-runtime: started as user {os.geteuid()}, not as root: the function runs as its runtime's user",
+            file=sys.stderr,
+        )
+        return Guarded()
+    if missing := privileges.missing():
+        sys.exit(
+            f"instar-runtime: to run the function as another user takes the capabilities {', '.join(missing)}, which "
+            "were taken away: give them back, or start as a user that is not root"
+        )
+    return Apart(_worker_uid(options.worker_uid))
+
+
+def _worker_uid(fixed: int | None) -> int:
+    if fixed is None:
+        maps = (Path(f"/proc/self/{kind}_map").read_text() for kind in ("uid", "gid"))
+        drawn = privileges.draw(*maps, number=int.from_bytes(os.urandom(8)))
+        if drawn is None:
+            sys.exit(
+                f"instar-runtime: users {privileges.REAPER_UID} to {privileges.FIXED_UID} are not mapped into this "
+                "user namespace: map 65536 of them, or start as a user that is not root"
+            )
+        return drawn
+    if not 0 < fixed < 1 << 31 or fixed in (privileges.RUNTIME_UID, privileges.REAPER_UID):
+        sys.exit(f"instar-runtime: --worker-uid {fixed} is nobody's to give; choose one that no program runs as")
+    if running := processes.of_user(fixed):  # they would be ended with the function
+        sys.exit(
+            f"instar-runtime: --worker-uid {fixed} runs process {running[0]}; choose one that no program runs as"
+        )
+    return fixed
+
+
+def _check_reach(places: Places) -> None:
+    for path, mode in ((places.work, os.R_OK | os.W_OK | os.X_OK), (__file__, os.R_OK), (os.__file__, os.R_OK)):
+        if not os.access(path, mode, effective_ids=True):
+            privileges.return_to_root()
+            places.work.rmdir()
+            sys.exit(
+                f"instar-runtime: user {privileges.RUNTIME_UID}, who runs everything but the function, cannot reach "
+                f"{path}: open the folders above it (chmod o+x), or name others"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,9 +117,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--arena-mib", type=int, default=512, help="most memory for a model call's tensors (512)")
     cpus = len(os.sched_getaffinity(0))
     parser.add_argument("--threads", type=int, default=cpus, help="torch's threads (default: as many as CPUs)")
+    parser.add_argument("--memory-mib", type=int, help="what all processes may use (default: the control group's)")
     parser.add_argument(
-        "--worker-uid", type=int, help="run the function as this user (root only; default: as this one)"
+        "--isolate", action="store_true", help="run the function as a user of its own (started as root; else say so)"
     )
+    parser.add_argument("--worker-uid", type=int, help="the same, as this user, which must be nobody else's")
     parser.add_argument("--store", default=default_root(dict(os.environ)), type=Path, help="the node's weights files")
     return parser
 

@@ -23,9 +23,12 @@ from instar.action.frames import (
     decode_control,
     encode_control,
 )
+from instar.action.privileges import Isolation
 from instar.errors import ProcessError, ProtocolError
 from instar.executor import packets
 from instar.proxy.slots import Slots
+
+SECRETS = ("INSTAR_TOKEN",)  # variables that the proxy alone may know
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,8 @@ class Settings:
 
     arena_mib: int  # most memory that a worker shares with the executor
     threads: int  # torch's, in the worker and in the executor
-    worker_uid: int | None  # who a worker runs as, if not as this process
+    memory_mib: int | None  # what the container may have, if its control group does not say it
+    isolation: Isolation  # what a worker is kept from
 
 
 class Zygote:
@@ -54,10 +58,12 @@ class Zygote:
             command = [sys.executable, "-P", "-m", "instar.action.zygote"]
             command += ["--control", str(theirs.fileno()), "--arena-mib", str(settings.arena_mib)]
             command += ["--threads", str(settings.threads)]
-            command += [] if settings.worker_uid is None else ["--worker-uid", str(settings.worker_uid)]
+            command += ["--isolation", str(settings.isolation)]
+            command += [] if settings.memory_mib is None else ["--memory-mib", str(settings.memory_mib)]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
+                env={name: value for name, value in os.environ.items() if name not in SECRETS},
                 pass_fds=[theirs.fileno()],
             )
         self.pidfd = os.pidfd_open(self._process.pid)  # readable when it has ended
