@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime.containers import Container
+pytest.register_assert_rewrite("tests.runtime.checklist", "tests.runtime.recorded")
+
+from tests.runtime.containers import Container  # noqa: E402  # whose modules are rewritten from here on
 
 Start = Callable[..., Container]
 AHEAD = 2  # containers that boot while the test before still runs

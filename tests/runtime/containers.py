@@ -20,7 +20,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 ROLES = ("master", "proxy", "zygote", "executor", "worker")
@@ -50,6 +50,20 @@ class Exchange:
     def printed(self) -> tuple[str, str]:
         """Both streams without sentinels and outer white space."""
         return self.out.replace(SENTINEL, "").strip(), self.err.replace(SENTINEL, "").strip()
+
+
+class Runtime(Protocol):
+    """What a check may ask of a container, be it processes of this machine or an image in an engine."""
+
+    def send(
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, timeout_s: float = 30
+    ) -> Exchange: ...
+    def post(self, path: str, document: Any, *, timeout_s: float = 30) -> Exchange: ...
+    def init(self, code: str | bytes | None, **value: Any) -> Exchange: ...
+    def run(self, value: Any = None, *, timeout_s: float = 30, **context: Any) -> Exchange: ...
+    def printed(self) -> tuple[str, str]: ...
+    def processes(self) -> dict[str, int]: ...
+    def close(self) -> None: ...
 
 
 class Container:

@@ -235,3 +235,9 @@ def test_slow_senders_hold_no_run_up(start: Start, environ: dict[str, str]) -> N
         connection.send(body[5:])
         assert connection.getresponse().read() == b'{"slow": true}\n'
         connection.close()
+
+
+def test_a_run_that_is_alone_is_in_the_main_thread(shared: Container) -> None:
+    do = "{'main': threading.current_thread() is threading.main_thread()}"
+    together(shared, *["meet('five', 5)"] * 5)
+    assert [shared.run({"do": do}).json for _ in range(5)] == [{"main": True}] * 5

@@ -77,6 +77,27 @@ def test_a_result_that_is_not_json_is_refused_and_the_function_lives_on(
     assert obedient.run({"do": "{'alive': True}"}).json == {"alive": True}
 
 
+def test_a_refused_result_is_explained_in_the_log_too(obedient: Container) -> None:
+    answer = obedient.run({"do": "{'s': {1}}"})
+    assert answer.err == f"{answer.json['error']}\n{SENTINEL}\n"
+
+
+def test_a_traceback_is_the_users_own(obedient: Container) -> None:
+    """Without the runtime's frames, and with the empty line that the stock runtime prints after it."""
+    answer = obedient.run({"do": "[][0]"})
+    begin, *frames, error, empty, sentinel = answer.err.splitlines()
+    assert begin == "Traceback (most recent call last):"
+    assert (error, empty, sentinel) == ("IndexError: list index out of range", "", SENTINEL)
+    places = [line for line in frames if line.startswith("  File ")]
+    assert len(places) == 2 and "in main" in places[0] and '"<string>"' in places[1]
+
+
+def test_a_function_that_closes_standard_error_still_answers(container: Container) -> None:
+    source = "import sys\ndef main(args):\n    sys.stderr.close()\n    return 1 / args['by']\n"
+    assert container.init(source).status == 200
+    assert container.run({"by": 0}).json == {"error": "division by zero"}
+
+
 def test_an_exception_whose_text_cannot_be_had_is_an_answer(obedient: Container) -> None:
     do = "(_ for _ in ()).throw(type('Odd', (Exception,), {'__str__': lambda self: 1 / 0})())"
     assert obedient.run({"do": do}).json == {"error": "Odd"}
@@ -201,6 +222,7 @@ def main(args):
 
 FAILED_INITS: dict[str, tuple[str | bytes, str]] = {
     "has no such function": ("def other(args):\n    return {}\n", "cannot import name 'main'"),
+    "has something else of that name": ("main = 5\n", "is not a function but a int"),
     "is blank": (" \n", "cannot import name 'main'"),
     "raises": ("raise ValueError('at import')\n", "ValueError: at import"),
     "is indented wrongly": ("def main(args):\nreturn {}\n", "IndentationError"),
@@ -255,7 +277,7 @@ def test_a_body_that_is_no_run_leaves_the_function_alone(obedient: Container) ->
     bodies: list[tuple[bytes, str]] = [
         (b'{"value":', "Expecting value"),
         (b"", "Expecting value"),
-        (b"[1, 2]", "the body is a list, not an object"),
+        (b"[1, 2]", "the body is not an object"),
         (b"[" * 100_000, "recursion"),
         (b'{"value": {}, "a=b": "c"}', "cannot be an environment variable"),
         (b'{"value": {}, "a": "\\u0000"}', "cannot be an environment variable"),

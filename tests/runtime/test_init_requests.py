@@ -29,8 +29,13 @@ def test_all_but_code_may_be_absent_or_null() -> None:
 
 def test_binary_code_is_base64() -> None:
     assert parse(code=base64.b64encode(b"\0\1").decode(), binary=True).code == b"\0\1"
-    status, text = refused(b'{"value": {"code": "!!!not base64", "binary": true}}')
-    assert status == 400 and text.startswith("cannot decode the request: ")
+    assert parse(code="AAAB\r\nAg==\n", binary=True).code == b"\0\0\1\2"
+
+
+@pytest.mark.parametrize("code, at", [("!!!not base64", 0), ("AAAB\nA*==", 6), ("AAA", 3), ("A=AA", 1)])
+def test_damaged_base64_is_refused_with_its_place(code: str, at: int) -> None:
+    body = json.dumps({"value": {"code": code, "binary": True}}).encode()
+    assert refused(body) == (400, f"cannot decode the request: illegal base64 data at input byte {at}")
 
 
 def test_variables_that_are_no_text_become_compact_json() -> None:
@@ -49,8 +54,9 @@ def test_no_code_is_forbidden(code: str | None) -> None:
 @pytest.mark.parametrize(
     "body, says",
     [
-        (b"", "Expecting value"),
-        (b'{"value":', "Expecting value"),
+        (b"", "unexpected end of JSON input"),
+        (b'{"value":', "unexpected end of JSON input"),
+        (b'{"value": x', "Expecting value: line 1 column 11"),
         (b'{"\xff"}', "decode"),
         (b"[" * 200_000, "recursion"),
         (b"[]", "the body is an array, not an object"),

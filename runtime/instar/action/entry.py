@@ -20,6 +20,7 @@ from instar.action import archive, requirements
 from instar.errors import ArchiveError
 
 MODULE = "main__"  # what the stock runtime calls it
+LAUNCHER = "exec__.py"  # and its own script, which stands in sys.argv
 
 Function = Callable[[Any], Any]
 
@@ -31,7 +32,7 @@ class NotBuilt(Exception):
 def find(directory: Path, source: Path, main: str) -> Function:
     """The function `main` of the module `source`. Raises `NotBuilt`, or whatever the user's code raises."""
     os.chdir(directory)
-    sys.argv = [str(source)]
+    sys.argv = [LAUNCHER]
     _check(directory, source)
     script = archive.activation_script(directory)
     if script is not None:
@@ -43,9 +44,12 @@ def find(directory: Path, source: Path, main: str) -> Function:
     module = importlib.util.module_from_spec(spec)
     sys.modules[MODULE] = module
     spec.loader.exec_module(module)
-    function = getattr(module, main, None)
+    try:
+        function = getattr(module, main)
+    except AttributeError:
+        raise ImportError(f"cannot import name {main!r} from {MODULE!r} ({source})") from None
     if not callable(function):
-        raise ImportError(f"cannot import name {main!r} from {MODULE!r} ({source}): there is no such function")
+        raise ImportError(f"{main!r} in {MODULE!r} ({source}) is not a function but a {type(function).__name__}")
     return function  # type: ignore[no-any-return]
 
 

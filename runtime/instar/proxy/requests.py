@@ -1,7 +1,7 @@
 """What `/init` asks for, parsed.
 
 The rule: a body becomes an `Init` or a `BadRequest`; the rest of the proxy never looks at JSON of strangers.
-Statuses and texts are OpenWhisk's where it has them; details behind a colon are ours.
+Statuses and texts are OpenWhisk's where it has them; what it says in terms of Go's types is said in JSON's.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,8 @@ from typing import Any
 from instar.action.environment import variables
 
 MISSING_CODE = "Missing main/no code to execute."
+
+_NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/\r\n]")
 
 # JSON's words for what json.loads returns
 _KINDS = {
@@ -52,7 +55,7 @@ def parse_init(body: bytes) -> Init:
     try:
         document = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise BadRequest(400, f"Error unmarshaling request: {error}") from error
+        raise BadRequest(400, f"Error unmarshaling request: {_reason(error)}") from error
     value = _field(_object("the body", document), "value", dict, {})
     main = _field(value, "main", str, "") or "main"
     code = _field(value, "code", str, "")
@@ -66,11 +69,20 @@ def parse_init(body: bytes) -> Init:
     return Init(_decode(code) if binary else code.encode("utf-8", "surrogatepass"), main, environ)
 
 
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError) and error.pos >= len(error.doc.rstrip()):
+        return "unexpected end of JSON input"
+    return str(error)
+
+
 def _decode(code: str) -> bytes:
+    """The bytes of base64 text, in which line breaks mean nothing."""
     try:
-        return base64.b64decode(code, validate=True)
+        return base64.b64decode(code.replace("\r", "").replace("\n", ""), validate=True)
     except (binascii.Error, ValueError) as error:
-        raise BadRequest(400, f"cannot decode the request: {error}") from error
+        foreign = _NOT_BASE64.search(code)
+        at = foreign.start() if foreign else len(code)  # where there is none, the end is missing
+        raise BadRequest(400, f"cannot decode the request: illegal base64 data at input byte {at}") from error
 
 
 def _object(what: str, value: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The channels to a worker: each run takes one, and waits while none is free.
 
-The rule: a channel belongs to one run at a time, and the one that was given back last is taken next. So the worker,
-which serves a channel from its first frame on, spends nothing on those that were never needed.
+The rule: a channel belongs to one run at a time, and the first free one is taken. So a run that is alone always
+gets the first, which is the worker's main thread, and the worker spends nothing on those that were never needed.
 
 When the worker has gone, who waits is told so, and a channel is closed by the run that still holds it.
 """
@@ -9,6 +9,7 @@ When the worker has gone, who waits is told so, and a channel is closed by the r
 from __future__ import annotations
 
 import contextlib
+import heapq
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -27,7 +28,8 @@ class Slots:
     """Owns the channels. Any thread may take one."""
 
     def __init__(self, channels: Sequence[Channel]) -> None:
-        self._free = list(reversed(channels))  # taken from the end: the first one first
+        self._channels = channels
+        self._free = list(range(len(channels)))  # a heap
         self._closed = False
         self._changed = threading.Condition()
 
@@ -36,25 +38,25 @@ class Slots:
         """A free channel, once there is one; None if the slots have been closed."""
         with self._changed:
             self._changed.wait_for(lambda: self._free or self._closed)
-            channel = self._free.pop() if self._free else None
+            number = heapq.heappop(self._free) if self._free else None
         try:
-            yield channel
+            yield None if number is None else self._channels[number]
         finally:
-            if channel is not None:
-                self._give_back(channel)
+            if number is not None:
+                self._give_back(number)
 
     def close(self) -> None:
         """Nobody gets a channel any more. Those in use are closed when they are given back."""
         with self._changed:
             self._closed = True
             while self._free:
-                self._free.pop().close()
+                self._channels[self._free.pop()].close()
             self._changed.notify_all()
 
-    def _give_back(self, channel: Channel) -> None:
+    def _give_back(self, number: int) -> None:
         with self._changed:
             if self._closed:
-                channel.close()
+                self._channels[number].close()
             else:
-                self._free.append(channel)
+                heapq.heappush(self._free, number)
                 self._changed.notify()
