@@ -23,14 +23,12 @@ RUN python3 -B /inside/install.py /opt/instar /wheels/instar/*.whl \
  && cd /opt/instar && mkdir /layer && cp -a --parents bin/instar* lib/python3.11/site-packages/instar* /layer/
 
 FROM python:3.11-slim-bookworm
-# The runtime's user has the group root, and what it may write is the group's: a container that runs as any other user
-# with that group, as `docker run --user 1000` gives it, may write there too. No program raises anybody's rights.
+# Started as root, the runtime closes the store to everybody but its own user; started as anybody else, it is that
+# user's. No program raises anybody's rights.
 RUN echo 'instar:x:65532:' >> /etc/group \
  && echo 'instar:x:65532:65532:Instar:/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
- && mkdir -p /action /var/lib/instar \
- && chown 65532:0 /action /var/lib/instar \
- && chmod 0775 /action /var/lib/instar
+ && mkdir /var/lib/instar && chown 65532:65532 /var/lib/instar && chmod 0777 /var/lib/instar
 ENV PATH=/opt/instar/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -39,9 +37,8 @@ LABEL org.opencontainers.image.title="Instar action runtime" \
       org.opencontainers.image.description="OpenWhisk actions of kind pytorch:2" \
       org.opencontainers.image.version="0.1.0" \
       org.opencontainers.image.licenses="Apache-2.0"
-WORKDIR /action
 EXPOSE 8080
-ENTRYPOINT ["instar-runtime", "--host", "0.0.0.0", "--port", "8080", "--work", "/action"]
+ENTRYPOINT ["instar-runtime", "--host", "0.0.0.0", "--port", "8080", "--isolate"]
 COPY --from=torch /opt/instar /opt/instar
 COPY --from=packages /opt/instar/lib/python3.11/site-packages /opt/instar/lib/python3.11/site-packages
 COPY --from=instar /layer /opt/instar

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from deploy.image import base, build, content, layers, names, wheels
@@ -30,15 +32,15 @@ class Made:
 def image(engine: Engine, say: Say, *, tag: str = names.IMAGE, builders: tuple[str, ...] = BUILDERS) -> Made:
     """The image of this checkout, built by the first of `builders` that there is. Raises `ImageError`."""
     begin = time.monotonic()
-    digest = content.digest()
-    there = _content(engine, tag) == digest
-    found = base.ensure(engine, say)
     used = None
-    if not there:
-        used = builder(engine, *builders)
-        wheels.lay_ready(engine.client.version()["Arch"], say)
-        say(f"building {tag} with {used.name}")
-        build.build(engine, used, tag, {names.CONTENT_LABEL: digest})
+    with _alone():
+        found = base.ensure(engine, say)
+        digest = content.digest()
+        if _content(engine, tag) != digest:
+            used = builder(engine, *builders)
+            wheels.lay_ready(engine.client.version()["Arch"], say)
+            say(f"building {tag} with {used.name}")
+            build.build(engine, used, tag, {names.CONTENT_LABEL: digest})
     made = engine.client.images.get(tag)
     return Made(
         image=tag,
@@ -49,6 +51,15 @@ def image(engine: Engine, say: Say, *, tag: str = names.IMAGE, builders: tuple[s
         builder=used.name if used else None,
         seconds=round(time.monotonic() - begin, 1),
     )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait until nobody else makes an image from this checkout: there is one set of wheels."""
+    names.BUILD.mkdir(parents=True, exist_ok=True)
+    with (names.BUILD / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _content(engine: Engine, tag: str) -> str | None:

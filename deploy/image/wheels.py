@@ -11,7 +11,6 @@ is there only when it is whole. A build of torch for GPUs is refused: it is four
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -25,6 +24,7 @@ from pathlib import Path
 
 from deploy.image import content, names
 from deploy.image.errors import WheelError
+from packaging.utils import canonicalize_name
 
 WHEELS = names.BUILD / "wheels"
 PACKAGES = names.DEPLOY / "image" / "packages.txt"
@@ -44,13 +44,27 @@ def lay_ready(architecture: str, say: Say) -> None:
     if architecture not in MACHINES:
         raise WheelError(f"there is no torch for {architecture}; the image is built for {' and '.join(MACHINES)}")
     machine = MACHINES[architecture]
-    _download("pip", machine, ["pip"], say)
-    _download("torch", machine, ["torch"], say)
-    _download("packages", machine, ["--requirement", str(PACKAGES)], say)
+    for folder, wanted in (("pip", ["pip"]), ("torch", ["torch"]), ("packages", packages())):
+        _download(folder, machine, pinned(wanted), say)
     say("Instar's own wheel")
-    with tempfile.TemporaryDirectory(dir=_made(names.BUILD), prefix="wheel-") as folder:
-        own(Path(folder))
-        _show(Path(folder), WHEELS / "instar")
+    with tempfile.TemporaryDirectory(dir=_made(names.BUILD), prefix="wheel-") as temporary:
+        own(Path(temporary))
+        _show(Path(temporary), WHEELS / "instar")
+
+
+def packages() -> list[str]:
+    """What the image holds beside torch and Instar, by name."""
+    lines = (line.strip() for line in PACKAGES.read_text(encoding="utf-8").splitlines())
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+def pinned(wanted: list[str]) -> list[str]:
+    """These packages with the versions of constraints.txt. Raises `WheelError` where that has none."""
+    lines = CONSTRAINTS.read_text(encoding="utf-8").split()
+    versions = {canonicalize_name(line.partition("==")[0]): line for line in lines}
+    if missing := [name for name in wanted if canonicalize_name(name) not in versions]:
+        raise WheelError(f"deploy/constraints.txt has no version of {', '.join(missing)}, which the image needs")
+    return [versions[canonicalize_name(name)] for name in wanted]
 
 
 def own(target: Path) -> Path:
@@ -82,30 +96,23 @@ def refuse_gpu_build(folder: Path) -> None:
 
 
 def _download(name: str, machine: str, wanted: list[str], say: Say) -> None:
-    """Fill one folder, unless it was filled for the same wishes."""
+    """Fill one folder, unless it was filled with the same."""
     folder = WHEELS / name
-    wish = hashlib.sha256("\n".join([machine, *wanted]).encode() + CONSTRAINTS.read_bytes() + PACKAGES.read_bytes())
-    stamp = names.BUILD / f"wheels-{name}.sha256"
-    if folder.is_dir() and stamp.exists() and stamp.read_text() == wish.hexdigest():
+    wish = " ".join([machine, *wanted])
+    stamp = names.BUILD / f"wheels-{name}.txt"  # there only while the folder is whole
+    if stamp.exists() and stamp.read_text(encoding="utf-8") == wish:
         return
     say(f"wheels: {name}")
+    command = ["download", "--no-deps", "--only-binary=:all:", "--implementation=cp"]
+    command += [f"--python-version={names.PYTHON}"]
+    command += [f"--abi={abi}" for abi in ("cp" + names.PYTHON.replace(".", ""), "abi3", "none")]
+    command += [f"--platform={platform}_{machine}" for platform in PLATFORMS]
     with tempfile.TemporaryDirectory(dir=_made(names.BUILD), prefix="wheels-") as temporary:
-        command = [
-            "download",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--dest",
-            temporary,
-            "--constraint",
-            str(CONSTRAINTS),
-        ]
-        command += ["--implementation", "cp", "--python-version", names.PYTHON]
-        command += [f"--abi={abi}" for abi in ("cp" + names.PYTHON.replace(".", ""), "abi3", "none")]
-        command += [f"--platform={platform}_{machine}" for platform in PLATFORMS]
-        _pip(command + wanted, f"the wheels for '{name}' cannot be had")
+        _pip([*command, f"--dest={temporary}", *wanted], f"the wheels for '{name}' cannot be had")
         refuse_gpu_build(Path(temporary))
+        stamp.unlink(missing_ok=True)
         _show(Path(temporary), folder)
-    stamp.write_text(wish.hexdigest())
+    stamp.write_text(wish, encoding="utf-8")
 
 
 def _pip(arguments: list[str], problem: str, **environ: str) -> None:
