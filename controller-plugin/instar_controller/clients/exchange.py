@@ -11,7 +11,9 @@ import contextlib
 import http.client
 import io
 import socket
+import threading
 import time
+from collections.abc import Generator
 from typing import cast
 
 from instar_controller.errors import ContainerError
@@ -20,26 +22,81 @@ from instar_controller.whisk.response import Disconnected, Outcome, Replied, Tim
 Address = tuple[str, int]
 
 
-def post(address: Address, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+class Connections:
+    """The connections to one container that are open just now. When it has ended they are cut, since its network may
+    go before its goodbye gets through, and waiting for an answer would then last until time is up.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._is_cut = False
+
+    def cut(self) -> None:
+        """Break those that are open or being made, and let no more be made."""
+        with self._lock:
+            self._is_cut = True
+            for connection in self._open:
+                with contextlib.suppress(OSError):  # it was not open yet, or no longer
+                    connection.shutdown(socket.SHUT_RDWR)
+
+    @contextlib.contextmanager
+    def make(self, address: Address, timeout_s: float) -> Generator[socket.socket]:
+        """A connection for as long as the context lasts. Raises `OSError` if it cannot be made."""
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as connection:
+            with self._lock:
+                self._open.add(connection)
+            try:
+                self._refuse_if_cut()
+                connection.settimeout(timeout_s)
+                connection.connect(address)
+                self._refuse_if_cut()
+                yield connection
+            finally:
+                with self._lock:
+                    self._open.discard(connection)
+
+    def _refuse_if_cut(self) -> None:
+        with self._lock:
+            if self._is_cut:
+                raise ConnectionRefusedError("the container has ended")
+
+
+def post(
+    address: Address,
+    path: str,
+    body: bytes,
+    *,
+    timeout_ms: int,
+    max_reply_bytes: int,
+    connections: Connections | None = None,
+) -> Outcome:
     """Post `body`, JSON, on a connection of its own.
 
     Raises `ContainerError` if the connection was not made, so that certainly nothing was sent.
     """
-    return _exchange(address, _head("POST", address, path, len(body)) + body, timeout_ms, max_reply_bytes)
+    request = _head("POST", address, path, len(body)) + body
+    return _exchange(address, request, timeout_ms, max_reply_bytes, connections or Connections())
 
 
-def get(address: Address, path: str, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+def get(
+    address: Address, path: str, *, timeout_ms: int, max_reply_bytes: int, connections: Connections | None = None
+) -> Outcome:
     """Ask for `path`, as `post` does."""
-    return _exchange(address, _head("GET", address, path, 0), timeout_ms, max_reply_bytes)
+    request = _head("GET", address, path, 0)
+    return _exchange(address, request, timeout_ms, max_reply_bytes, connections or Connections())
 
 
-def _exchange(address: Address, request: bytes, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+def _exchange(
+    address: Address, request: bytes, timeout_ms: int, max_reply_bytes: int, connections: Connections
+) -> Outcome:
     deadline_s = time.monotonic() + timeout_ms / 1000
-    try:
-        connection = socket.create_connection(address, timeout_ms / 1000)
-    except OSError as error:
-        raise ContainerError(f"no connection to the container at {address[0]}:{address[1]}: {error}") from error
-    with connection:
+    with contextlib.ExitStack() as stack:
+        try:
+            connection = stack.enter_context(connections.make(address, timeout_ms / 1000))
+        except OSError as error:
+            raise ContainerError(f"no connection to the container at {address[0]}:{address[1]}: {error}") from error
         try:
             _send(connection, request, deadline_s)
             return _receive(connection, deadline_s, max_reply_bytes)

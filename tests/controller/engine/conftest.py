@@ -10,6 +10,8 @@ from pathlib import Path
 
 import container_processes
 import pytest
+from deploy.image.engine import Engine as DockerEngine
+from docker_rig import DockerRig
 from engines import Engine
 from makers import Maker
 
@@ -19,18 +21,36 @@ from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 
 
-@pytest.fixture(params=["threads", pytest.param("processes", marks=pytest.mark.system)])
+@pytest.fixture(
+    params=[
+        "threads",
+        pytest.param("processes", marks=pytest.mark.system),
+        pytest.param("docker", marks=pytest.mark.system),
+    ]
+)
 def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
     if request.param == "threads":
         threads = ThreadContainers({"for_ever": threading.Event().wait})
         yield Maker(threads, threads.kill)
         threads.close()
         return
+    if request.param == "docker":
+        rig: DockerRig = request.getfixturevalue("docker_rig")
+        yield Maker(rig.make(), rig.kill, rig.gateway)
+        return
     processes = ProcessContainers(tmp_path, os.environ)
     yield Maker(processes, lambda id: os.kill(container_processes.leader(tmp_path / id), signal.SIGKILL))
     processes.close()
     assert container_processes.below(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def docker_rig(docker_engine: DockerEngine, action_image: str) -> Iterator[DockerRig]:
+    """Makers of Docker containers; all that they make goes with the test."""
+    rig = DockerRig(docker_engine.host, docker_engine.client, action_image)
+    yield rig
+    rig.close()
 
 
 @pytest.fixture

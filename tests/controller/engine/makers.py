@@ -15,3 +15,4 @@ class Maker:
 
     containers: Containers
     kill: Callable[[ContainerId], None]
+    host: str = "127.0.0.1"  # where its functions reach the test

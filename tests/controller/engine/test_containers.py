@@ -1,9 +1,10 @@
-"""What every maker of containers promises: one suite over threads and processes."""
+"""What every maker of containers promises: one suite over threads, processes and Docker."""
 
 from __future__ import annotations
 
 import json
 import queue
+import signal
 import socket
 import threading
 
@@ -12,7 +13,7 @@ from makers import Maker
 
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Containers, PendingLog
+from instar_controller.ports import Containers, Ending, PendingLog
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
 C1, C2 = ContainerId("c1"), ContainerId("c2")
@@ -30,7 +31,7 @@ RAISING = "def main(args):\n    return {'x': 1 / 0}\n"
 MEETING = """
 import socket
 def main(args):
-    with socket.create_connection(("127.0.0.1", args["port"])) as meeting:
+    with socket.create_connection((args["host"], args["port"])) as meeting:
         meeting.recv(1)
     return {}
 """  # runs until the test that it calls hangs up
@@ -102,9 +103,10 @@ def test_a_run_that_does_not_end_can_be_left_and_its_container_removed(maker: Ma
     containers = maker.containers
     ended = start(containers)
     log = init(containers, MEETING)
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        assert run(containers, {"port": listener.getsockname()[1]}, timeout_ms=200) == TimedOut(200)
-        containers.remove(C1)
+    with socket.create_server((maker.host, 0)) as listener:
+        host, port = listener.getsockname()
+        assert run(containers, {"host": host, "port": port}, timeout_ms=200) == TimedOut(200)
+        assert containers.remove(C1) is None
     assert ended.get(timeout=5) == C1
     assert not log.collect(timeout_ms=5000).is_complete
 
@@ -117,35 +119,68 @@ def test_a_container_that_dies_breaks_the_connection_and_is_reported_once(maker:
     assert ended.get(timeout=5) == C1
     with pytest.raises(ContainerError):
         run(containers, {"n": 1})
-    containers.remove(C1)
+    assert containers.remove(C1) == Ending(-signal.SIGKILL)
     assert ended.empty()
 
 
 def test_a_container_that_dies_in_a_run_gives_no_answer(maker: Maker) -> None:
     containers = maker.containers
-    start(containers)
+    ended = start(containers)
     init(containers, MEETING)
     outcomes: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port = listener.getsockname()[1]
-        threading.Thread(target=lambda: outcomes.put(run(containers, {"port": port}))).start()
+    with socket.create_server((maker.host, 0)) as listener:
+        host, port = listener.getsockname()
+        threading.Thread(target=lambda: outcomes.put(run(containers, {"host": host, "port": port}))).start()
         meeting, _ = listener.accept()
         with meeting:
             maker.kill(C1)
             assert outcomes.get(timeout=5) == Disconnected()
+            assert ended.get_nowait() == C1
 
 
 def test_a_removed_container_is_gone_and_may_be_removed_again(maker: Maker) -> None:
     containers = maker.containers
     ended = start(containers)
-    containers.remove(C1)
-    containers.remove(C1)
+    assert containers.remove(C1) is None
+    assert containers.remove(C1) is None
     assert ended.get(timeout=5) == C1
     assert ended.empty()
     with pytest.raises(ContainerError):
         run(containers)
     with pytest.raises(ContainerError):
         containers.begin_log(C1, limit_bytes=0)
+
+
+def test_a_container_that_was_asleep_is_as_it_was_and_its_log_too(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    log = init(containers, SPEAKING)
+    heard = []
+    for n in range(3):
+        if n:
+            containers.pause(C1)
+            containers.resume(C1)
+            log = containers.begin_log(C1, limit_bytes=MIB)
+        outcome = run(containers, {"n": n})
+        assert isinstance(outcome, Replied) and outcome.status == 200
+        read = log.collect(timeout_ms=5000)
+        assert read.is_complete
+        heard.append(sorted(line.text for line in read.lines))
+    assert heard == [["err 0", "imported", "out 0"], ["err 1", "out 1"], ["err 2", "out 2"]]
+
+
+def test_a_container_that_sleeps_can_be_removed(maker: Maker) -> None:
+    ended = start(maker.containers)
+    maker.containers.pause(C1)
+    assert maker.containers.remove(C1) is None
+    assert ended.get(timeout=5) == C1
+
+
+def test_what_is_not_there_neither_sleeps_nor_wakes(maker: Maker) -> None:
+    with pytest.raises(ContainerError):
+        maker.containers.pause(C1)
+    with pytest.raises(ContainerError):
+        maker.containers.resume(C1)
 
 
 def test_containers_do_not_share_their_functions(maker: Maker) -> None:

@@ -20,7 +20,7 @@ from instar_controller.clients import exchange
 from instar_controller.clients.docker import arguments
 from instar_controller.clients.docker.arguments import Plan, Request
 from instar_controller.clients.docker.engine import Engine, lacks
-from instar_controller.clients.exchange import Address
+from instar_controller.clients.exchange import Address, Connections
 from instar_controller.clients.logbook import STREAMS, Logbook
 from instar_controller.errors import ContainerError, SettingsError
 from instar_controller.policies.snapshot import ContainerId
@@ -39,19 +39,21 @@ LAST_WORDS = 5  # lines of a container that did not come up
 
 @dataclass(slots=True, eq=False)
 class _Container:
-    """One container; `lock` guards `is_up`, and with it who tells of the end."""
+    """One container; `lock` guards `is_up` and `is_over`, and with them who tells of the end."""
 
     id: ContainerId
     name: str
     on_exit: Callable[[ContainerId], None]
     book: Logbook = field(default_factory=Logbook)
+    connections: Connections = field(default_factory=Connections)
     address: Address | None = None  # None: it was not started
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_up: bool = False
+    is_over: bool = False
     is_leaving: bool = False
     is_gone: bool = False
     making: threading.Lock = field(default_factory=threading.Lock)  # held while it is made, and while removed
-    has_ended: threading.Event = field(default_factory=threading.Event)
+    has_ended: threading.Event = field(default_factory=threading.Event)  # and `on_exit` was told
 
 
 class DockerContainers:
@@ -116,7 +118,14 @@ class DockerContainers:
         container = self._get(id)
         assert container.address is not None, "what is up has an address"
         since_ns = time.time_ns()
-        outcome = exchange.post(container.address, path, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+        outcome = exchange.post(
+            container.address,
+            path,
+            body,
+            timeout_ms=timeout_ms,
+            max_reply_bytes=max_reply_bytes,
+            connections=container.connections,
+        )
         match outcome:
             case Disconnected():
                 container.has_ended.wait(self._end_limit_s)
@@ -183,7 +192,7 @@ class DockerContainers:
     def _get(self, id: ContainerId) -> _Container:
         with self._lock:
             container = self._containers.get(id)
-        if container is None or container.has_ended.is_set():
+        if container is None or container.is_over:
             raise ContainerError(f"there is no container {id}")
         return container
 
@@ -205,12 +214,18 @@ class DockerContainers:
         deadline_s = time.monotonic() + self._start_limit_s
         while (left_s := deadline_s - time.monotonic()) > 0:
             try:
-                answer = exchange.get(container.address, READY, timeout_ms=round(left_s * 1000), max_reply_bytes=1000)
+                answer = exchange.get(
+                    container.address,
+                    READY,
+                    timeout_ms=round(left_s * 1000),
+                    max_reply_bytes=1000,
+                    connections=container.connections,
+                )
             except ContainerError:
                 answer = Disconnected()  # it does not listen yet
             if isinstance(answer, Replied):
                 with container.lock:
-                    container.is_up = not container.has_ended.is_set()
+                    container.is_up = not container.is_over
                 if container.is_up:
                     return
             if isinstance(answer, TimedOut):
@@ -231,10 +246,12 @@ class DockerContainers:
         for stream in STREAMS:
             container.book.end(stream, now_ns=time.time_ns())
         with container.lock:
-            container.has_ended.set()
+            container.is_over = True
             was_up = container.is_up
         if was_up:
             container.on_exit(container.id)
+        container.has_ended.set()
+        container.connections.cut()
 
     def _own_ending(self, container: _Container) -> Ending | None:
         try:

@@ -1,0 +1,71 @@
+"""Makers of Docker containers for tests, each with a name of its own on the engine that all tests share."""
+
+from __future__ import annotations
+
+import ipaddress
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+import docker
+from docker.models.containers import Container
+
+from instar_controller.clients.docker import engine
+from instar_controller.clients.docker.arguments import OWNER, Plan
+from instar_controller.clients.docker.containers import DockerContainers
+from instar_controller.policies.snapshot import ContainerId
+
+KIND = "python:3"
+
+
+class DockerRig:
+    """Makes makers; `close` removes all that they made, and asserts that it is gone."""
+
+    def __init__(self, host: str, client: docker.DockerClient, image: str) -> None:
+        self.host = host  # as in DOCKER_HOST
+        self.client = client
+        self.image = image
+        self._owners: set[str] = set()
+        self._makers: list[DockerContainers] = []
+
+    @property
+    def gateway(self) -> str:
+        """The address under which containers reach this machine."""
+        network = self.client.networks.get("bridge").attrs["IPAM"]["Config"][0]
+        # An engine that was restarted no longer says it; then it is the first address, as everywhere.
+        return str(network.get("Gateway") or next(ipaddress.ip_network(network["Subnet"]).hosts()))
+
+    def plan(self, *, owner: str | None = None, network: str = "bridge", image: str | None = None) -> Plan:
+        owner = owner or uuid.uuid4().hex[:16]
+        self._owners.add(owner)
+        return Plan(owner, network, 2048, {"__OW_API_HOST": "http://api.example"}, {KIND: image or self.image})
+
+    def make(self, plan: Plan | None = None, **limits: float) -> DockerContainers:
+        made = DockerContainers(engine.connect({"DOCKER_HOST": self.host}), plan or self.plan(), **limits)
+        self._makers.append(made)
+        return made
+
+    def of(self, owner: str) -> list[Container]:
+        """The containers of one server, whatever they do."""
+        return list(self.client.containers.list(all=True, filters={"label": f"{OWNER}={owner}"}))
+
+    def find(self, id: ContainerId) -> Container:
+        """The only container of that id that these makers have made."""
+        (found,) = [each for owner in self._owners for each in self.of(owner) if f"_{id}_" in each.name]
+        return found
+
+    def kill(self, id: ContainerId) -> None:
+        self.find(id).kill()
+
+    def attributes(self, id: ContainerId) -> Mapping[str, Any]:
+        """What the engine says about it."""
+        attributes: Mapping[str, Any] = self.client.api.inspect_container(self.find(id).id)
+        return attributes
+
+    def close(self) -> None:
+        for made in self._makers:
+            made.close()
+        left = [each for owner in self._owners for each in self.of(owner)]
+        for each in left:
+            each.remove(force=True)
+        assert left == []

@@ -1,0 +1,83 @@
+"""Containers are asked for as OpenWhisk's Docker factory asks for them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from worlds import function
+
+from instar_controller.clients.docker import arguments
+from instar_controller.clients.docker.arguments import Plan, Request
+from instar_controller.policies.snapshot import ContainerId
+
+PLAN = Plan(
+    owner="0123456789abcdef",
+    network="actions",
+    pool_memory_mb=2048,
+    environment={"__OW_API_HOST": "https://api.example", "__OW_ALLOW_CONCURRENT": "false"},
+    images={"python:3": "instar/action-pytorch:2", "nodejs:20": "openwhisk/action-nodejs-v20:nightly"},
+)
+
+
+def request(memory_mb: int = 256, kind: str = "python:3") -> Request:
+    return Request(ContainerId("c7"), kind, memory_mb, function("ml/classify", namespace="guest"))
+
+
+def test_a_container_has_the_stock_limits_and_the_label_of_its_server() -> None:
+    assert arguments.creation(PLAN, request()) == {
+        "Image": "instar/action-pytorch:2",
+        "Env": ["__OW_API_HOST=https://api.example", "__OW_ALLOW_CONCURRENT=false"],
+        "Labels": {"instar.serve": "0123456789abcdef"},
+        "HostConfig": {
+            "CpuShares": 128,
+            "Memory": 256 << 20,
+            "MemorySwap": 256 << 20,
+            "NetworkMode": "actions",
+            "CapDrop": ["NET_RAW", "NET_ADMIN"],
+            "Ulimits": [{"Name": "nofile", "Soft": 1024, "Hard": 1024}],
+            "PidsLimit": 1024,
+            "LogConfig": {"Type": "json-file", "Config": {}},
+        },
+    }
+
+
+def test_the_image_is_that_of_the_kind() -> None:
+    assert arguments.creation(PLAN, request(kind="nodejs:20"))["Image"] == "openwhisk/action-nodejs-v20:nightly"
+
+
+@pytest.mark.parametrize(
+    ("memory_mb", "pool_memory_mb", "shares"),
+    [
+        (256, 2048, 128),
+        (300, 2048, 170),
+        (1500, 2048, 1024),
+        (2048, 2048, 1024),
+        (128, 1_000_000, 2),
+        (256, 128, 1024),
+    ],
+)
+def test_processor_shares_follow_memory_rounded_as_stock(memory_mb: int, pool_memory_mb: int, shares: int) -> None:
+    assert arguments.cpu_shares(memory_mb, pool_memory_mb=pool_memory_mb) == shares
+
+
+def test_names_tell_whose_container_it_is() -> None:
+    assert arguments.name(PLAN, request()) == "wskinstar012345670_c7_guest_classify"
+    cell = Request(ContainerId("c8"), "python:3", 256, key=None)
+    assert arguments.name(PLAN, cell) == "wskinstar012345670_c8_prewarm_python3"
+
+
+def test_a_name_has_only_characters_that_docker_takes() -> None:
+    key = function("päck/a @-.ction", namespace="some one@example.org")
+    name = arguments.name(PLAN, Request(ContainerId("c9"), "python:3", 256, key))
+    assert name == "wskinstar012345670_c9_someoneexampleorg_action"
+    assert re.fullmatch(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+", name)
+
+
+def test_a_server_is_the_same_after_a_restart_and_another_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "a")
+    first = arguments.owner_of(tmp_path / "a")
+    assert arguments.owner_of(tmp_path / "link") == first
+    assert arguments.owner_of(tmp_path / "b") != first
+    assert re.fullmatch(r"[0-9a-f]{16}", first)

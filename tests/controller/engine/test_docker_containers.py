@@ -1,0 +1,265 @@
+"""What only containers of a Docker engine can do, or do wrong."""
+
+from __future__ import annotations
+
+import gc
+import io
+import json
+import queue
+import threading
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from docker_rig import KIND, DockerRig
+from worlds import function
+
+from instar_controller.clients.docker import arguments, engine
+from instar_controller.clients.docker.arguments import Request
+from instar_controller.clients.docker.containers import DockerContainers
+from instar_controller.errors import ContainerError, SettingsError
+from instar_controller.policies.snapshot import ContainerId
+from instar_controller.ports import Ending, Log
+from instar_controller.whisk.response import Outcome, OutOfMemory, Replied
+
+pytestmark = pytest.mark.system
+
+C1, C2 = ContainerId("c1"), ContainerId("c2")
+MIB = 1 << 20
+MANY = "def main(args):\n    for n in range(args['lines']):\n        print(args['run'], n)\n    return {}\n"
+GREEDY = '''
+import os, subprocess, sys
+CHILD = """
+open("/proc/self/oom_score_adj", "w").write("1000")  # it is the one to be killed
+block = []
+while True:
+    block.append(bytearray(b"x") * (1 << 20))
+"""
+def main(args):
+    if args["who"] == "nobody":
+        os._exit(3)
+    if args["who"] == "child":
+        return {"status": subprocess.run([sys.executable, "-c", CHILD]).returncode}
+    block = []
+    while True:
+        block.append(bytearray(b"x") * (1 << 20))
+'''
+
+
+def start(containers: DockerContainers, id: ContainerId = C1) -> queue.SimpleQueue[ContainerId]:
+    ended: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
+    containers.start(id, kind=KIND, memory_mb=256, key=function("classify"), on_exit=ended.put)
+    return ended
+
+
+def post(containers: DockerContainers, path: str, value: Mapping[str, Any]) -> Outcome:
+    body = json.dumps({"value": value}).encode()
+    return containers.post(C1, path, body, timeout_ms=60_000, max_reply_bytes=MIB)
+
+
+def init(containers: DockerContainers, code: str) -> None:
+    value = {"name": "f", "main": "main", "binary": False, "code": code, "env": {}}
+    outcome = post(containers, "/init", value)
+    assert isinstance(outcome, Replied) and outcome.status == 200, outcome
+
+
+def run(containers: DockerContainers, value: Mapping[str, Any]) -> tuple[Outcome, Log]:
+    log = containers.begin_log(C1, limit_bytes=8 * MIB)
+    return post(containers, "/run", value), log.collect(timeout_ms=5000)
+
+
+def test_the_engine_has_made_what_was_asked_for(docker_rig: DockerRig) -> None:
+    plan = docker_rig.plan()
+    containers = docker_rig.make(plan)
+    start(containers)
+    made = docker_rig.attributes(C1)
+    wanted = arguments.creation(plan, Request(C1, KIND, 256, function("classify")))
+    assert made["Name"] == f"/wskinstar{plan.owner[:8]}0_c1_guest_classify"
+    assert made["Config"]["Image"] == docker_rig.image
+    assert set(wanted["Env"]) <= set(made["Config"]["Env"])  # type: ignore[arg-type]
+    host: Any = wanted["HostConfig"]
+    ulimits = [{"Name": "nofile", "Soft": 1024, "Hard": 1024}]
+    assert made["HostConfig"] | host | {"Ulimits": ulimits} == made["HostConfig"]
+
+
+def test_pauses_neither_lose_nor_double_a_line(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    init(containers, MANY)
+    for number in range(4):
+        _, log = run(containers, {"run": number, "lines": 500})
+        assert log.is_complete
+        assert [line.text for line in log.lines] == [f"{number} {n}" for n in range(500)]
+        containers.pause(C1)
+        containers.resume(C1)
+
+
+def test_a_line_that_the_engine_cuts_in_pieces_is_whole_again(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    init(containers, "def main(args):\n    print('x' * args['n'])\n    print('after')\n    return {}\n")
+    _, log = run(containers, {"n": 100_000})
+    assert [len(line.text) for line in log.lines] == [100_000, 5]
+
+
+def test_lines_have_the_engines_times_in_their_order(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    init(containers, MANY)
+    _, log = run(containers, {"run": 1, "lines": 20})
+    times = [line.written_ns for line in log.lines]
+    assert times == sorted(times) and len(set(times)) > 1
+
+
+@pytest.mark.parametrize(
+    ("who", "outcome"),
+    [
+        ("function", OutOfMemory()),
+        ("nobody", Replied(400, b'{"error":"command exited"}\n', 27)),
+    ],
+)
+def test_a_function_that_takes_too_much_memory_is_told_from_one_that_exits(
+    docker_rig: DockerRig, who: str, outcome: Outcome
+) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    init(containers, GREEDY)
+    assert run(containers, {"who": who})[0] == outcome
+
+
+def test_a_function_whose_own_child_takes_too_much_memory_goes_on(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    init(containers, GREEDY)
+    outcome, _ = run(containers, {"who": "child"})
+    assert isinstance(outcome, Replied)
+    assert (outcome.status, json.loads(outcome.body)) == (200, {"status": -9})
+
+
+def test_an_earlier_want_of_memory_is_not_the_reason_of_a_later_exit(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    init(containers, GREEDY)
+    run(containers, {"who": "child"})
+    outcome, _ = run(containers, {"who": "nobody"})
+    assert isinstance(outcome, Replied) and outcome.status == 400
+
+
+def test_a_container_that_ends_by_itself_says_how(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    ended = start(containers)
+    docker_rig.find(C1).stop()  # as an operator might: SIGTERM first
+    assert ended.get(timeout=5) == C1
+    ending = containers.remove(C1)
+    assert ending is not None and not ending.ran_out_of_memory
+    assert containers.remove(C1) is None
+
+
+def test_a_container_that_is_removed_behind_our_back_is_gone(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    ended = start(containers)
+    docker_rig.find(C1).remove(force=True)
+    assert ended.get(timeout=5) == C1
+    with pytest.raises(ContainerError):
+        post(containers, "/run", {})
+    assert containers.remove(C1) == Ending(None)
+
+
+def test_a_paused_container_that_is_woken_behind_our_back_cannot_be_resumed(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    containers.pause(C1)
+    docker_rig.find(C1).unpause()
+    with pytest.raises(ContainerError, match=r"cannot be unpaused: .*not paused"):
+        containers.resume(C1)
+
+
+def test_an_image_that_does_not_serve_says_how_it_ended(docker_rig: DockerRig) -> None:
+    recipe = f'FROM {docker_rig.image}\nENTRYPOINT ["/bin/sh", "-c", "echo no torch today >&2; exit 3"]\n'
+    broken, _ = docker_rig.client.images.build(fileobj=io.BytesIO(recipe.encode()), tag="instar-test/broken:1")
+    try:
+        containers = docker_rig.make(docker_rig.plan(image="instar-test/broken:1"))
+        with pytest.raises(ContainerError, match=r"it ended \(exit status 3\); it wrote: no torch today"):
+            start(containers)
+    finally:
+        docker_rig.client.images.remove(broken.id, force=True)
+
+
+def test_a_boot_that_takes_too_long_is_ended(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make(start_limit_s=0.05)
+    with pytest.raises(ContainerError, match=r"no answer within 0\.05 s"):
+        start(containers)
+
+
+def test_a_container_that_is_removed_while_it_boots_does_not_come_up(docker_rig: DockerRig) -> None:
+    plan = docker_rig.plan()
+    containers = docker_rig.make(plan)
+    outcome: queue.SimpleQueue[object] = queue.SimpleQueue()
+
+    def boot() -> None:
+        try:
+            outcome.put(start(containers))
+        except ContainerError as error:
+            outcome.put(error)
+
+    events = docker_rig.client.events(filters={"event": "start", "label": f"instar.serve={plan.owner}"})
+    booting = threading.Thread(target=boot)
+    booting.start()
+    next(events)
+    events.close()
+    assert containers.remove(C1) is None
+    assert isinstance(outcome.get(timeout=10), ContainerError)
+    booting.join()
+    assert docker_rig.of(plan.owner) == []
+
+
+def test_an_image_that_the_engine_lacks_is_named_with_the_way_out(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make(docker_rig.plan(image="instar/no-such-image:7"))
+    with pytest.raises(ContainerError, match="has no image instar/no-such-image:7; build it with `make image`"):
+        start(containers)
+    with pytest.raises(SettingsError, match="has no image instar/no-such-image:7; build it with `make image`"):
+        containers.prepare()
+
+
+def test_a_network_that_the_engine_lacks_is_named_with_the_way_out(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make(docker_rig.plan(network="no-such-network"))
+    with pytest.raises(SettingsError, match="`docker network create no-such-network`"):
+        containers.prepare()
+
+
+def test_containers_have_their_address_on_the_network_that_was_chosen(docker_rig: DockerRig) -> None:
+    network = docker_rig.client.networks.create("instar-test-own-network", driver="bridge")
+    try:
+        containers = docker_rig.make(docker_rig.plan(network=network.name))
+        start(containers)
+        init(containers, MANY)
+        containers.remove(C1)
+    finally:
+        network.remove()
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its client leaves the socket open
+def test_an_engine_that_is_not_there_is_named_with_the_way_out() -> None:
+    with pytest.raises(SettingsError, match=r"no Docker engine answers at unix:///no/socket .*DOCKER_HOST"):
+        engine.connect({"DOCKER_HOST": "unix:///no/socket"})
+    gc.collect()
+
+
+def test_leftovers_of_the_same_server_are_removed_and_of_no_other(docker_rig: DockerRig) -> None:
+    mine, theirs = docker_rig.plan(), docker_rig.plan()
+    before, other = docker_rig.make(mine), docker_rig.make(theirs)
+    for containers, id in ((before, C1), (before, C2), (other, C1)):
+        start(containers, id)
+    before.pause(C2)
+    docker_rig.make(mine).prepare()
+    assert docker_rig.of(mine.owner) == []
+    (left,) = docker_rig.of(theirs.owner)
+    assert left.status == "running"
+
+
+def test_two_servers_on_one_engine_take_no_names_from_each_other(docker_rig: DockerRig) -> None:
+    plans = docker_rig.plan(), docker_rig.plan()
+    for containers in map(docker_rig.make, plans):
+        start(containers)
+    first, second = ({each.name for each in docker_rig.of(plan.owner)} for plan in plans)
+    assert len(first | second) == 2
