@@ -36,7 +36,7 @@ class Places:
             self.store.mkdir(parents=True)
             os.chown(self.store, uid, uid)
         status = self.store.stat()
-        if status.st_uid == uid:  # else it is an operator's, who knows why
+        if status.st_uid == uid and not _is_read_only(self.store):  # else it is an operator's, who knows why
             self.store.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IRWXO)
 
     def clear(self) -> None:
@@ -50,3 +50,8 @@ class Places:
         """Remove everything, at the container's end."""
         self.clear()
         shutil.rmtree(self.work, ignore_errors=True)
+
+
+def _is_read_only(path: Path) -> bool:
+    """Whether its file system is, as in a container with a read-only root."""
+    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)
