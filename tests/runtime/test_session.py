@@ -172,3 +172,37 @@ def test_inputs_that_change_during_a_call_cannot_be_seen_by_the_model() -> None:
     worker = Worker({"d": Watching()})
     assert worker.double([1.0, 2.0, 3.0, 4.0]) == [1.0, 2.0, 3.0, 4.0]
     assert seen[0].tolist() == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_any_byte_that_a_worker_writes_for_a_bool_is_one_or_none(worker: Worker) -> None:
+    seen: list[torch.Tensor] = []
+
+    class Watching(Doubling):
+        def run(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+            seen.append(inputs["x"].view(torch.uint8))
+            return (torch.zeros(4),)
+
+    worker = Worker({"d": Watching()})
+    worker.ask(Grow(1))
+    assert worker.arena is not None
+    worker.arena.view(TensorRef("x", "uint8", (4,), 0)).copy_(torch.tensor([0, 1, 2, 255]))
+    assert isinstance(worker.ask(Call("d", (TensorRef("x", "bool", (4,), 0),))), Answer)
+    assert seen[0].tolist() == [0, 1, 1, 1]
+
+
+def test_an_answer_that_fits_no_frame_keeps_no_descriptor_open() -> None:
+    class Wordy(Doubling):
+        signature = Signature(
+            (), (Port("y" * protocol.FRAME_BYTES, ir.TensorType("float32", (8 * MIB,))),), "tensor", ()
+        )
+
+        def run(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
+            return (torch.zeros(8 * MIB),)
+
+    worker = Worker({"d": Wordy()})
+    assert isinstance(worker.ask(Grow(1)), Grown)
+    before = len(os.listdir("/proc/self/fd"))  # with the arena's on either side
+    for _ in range(3):
+        assert failure(worker.send(protocol.encode(1, Call("d", ()))))[0] == "ProtocolError"
+        assert isinstance(worker.ask(Grow(1)), Grown)
+    assert len(os.listdir("/proc/self/fd")) == before

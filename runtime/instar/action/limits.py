@@ -20,8 +20,8 @@ from instar.action import cgroup
 MIB = 1 << 20
 OPEN_FILES = 1024  # beyond it, select() corrupts memory in programs that use it
 PROCESSES = 1024  # in a container that states no limit
-# A thread reserves its stack and touches little of it; a function with this many is within a limit of 128 MiB.
-STACKS_BYTES = 16 * 8 * MIB
+STACK_BYTES = 8 * MIB  # that a thread reserves and touches little of
+SPARE_THREADS = 16  # of a function's own
 
 Limits = Mapping[int, int]  # by number of the resource
 
@@ -46,11 +46,11 @@ def held_bytes(allowance: Allowance) -> int:
     return cgroup.held_bytes() if allowance.memory_bytes == cgroup.memory_bytes() else 0
 
 
-def of_worker(allowance: Allowance, *, data_bytes: int) -> Limits:
-    """The limits of a worker that has `data_bytes` of private data when it starts."""
+def of_worker(allowance: Allowance, *, data_bytes: int, threads: int) -> Limits:
+    """The limits of a worker with `data_bytes` of private data when it starts, which will use so many threads."""
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: OPEN_FILES}
     if allowance.memory_bytes is not None:
-        limits[resource.RLIMIT_DATA] = data_bytes + allowance.memory_bytes + STACKS_BYTES
+        limits[resource.RLIMIT_DATA] = data_bytes + allowance.memory_bytes + _stacks_bytes(threads)
     return limits
 
 
@@ -60,13 +60,13 @@ def of_user(allowance: Allowance) -> Limits:
     return {resource.RLIMIT_NPROC: (allowance.processes or PROCESSES) // 2}
 
 
-def of_executor(allowance: Allowance, *, data_bytes: int, held_bytes: int) -> Limits:
+def of_executor(allowance: Allowance, *, data_bytes: int, held_bytes: int, threads: int) -> Limits:
     """The limits of an executor with `data_bytes` of private data, in a container that holds `held_bytes` in all."""
     if allowance.memory_bytes is None:
         return {}
     # A quarter at least: a model may have to run where the memory is used by others, who can be ended for it.
     left = max(allowance.memory_bytes - held_bytes, allowance.memory_bytes // 4)
-    return {resource.RLIMIT_DATA: data_bytes + left + STACKS_BYTES}
+    return {resource.RLIMIT_DATA: data_bytes + left + _stacks_bytes(threads)}
 
 
 def arena_bytes(allowance: Allowance, *, asked_bytes: int) -> int:
@@ -88,6 +88,10 @@ def retune(pid: int, limits: Limits) -> None:
     for number, most in limits.items():
         _, hard = resource.prlimit(pid, number)
         resource.prlimit(pid, number, (_below(most, hard), hard))
+
+
+def _stacks_bytes(threads: int) -> int:
+    return (threads + SPARE_THREADS) * STACK_BYTES
 
 
 def _below(most: int, hard: int) -> int:

@@ -173,7 +173,7 @@ class Zygote:
         names = [name for name, _ in fork.models]
 
         def body() -> NoReturn:
-            self._become_worker(Path(fork.directory))
+            self._become_worker(Path(fork.directory), slots=len(channels))
             worker.serve(channels, theirs, names)
 
         pid = self._fork("instar-worker", body, kept=[*channels, theirs])
@@ -185,7 +185,7 @@ class Zygote:
         socket.send_fds(self._control, [encode_control(Forked(pid))], [pidfd])
         os.close(pidfd)
 
-    def _become_worker(self, directory: Path) -> None:
+    def _become_worker(self, directory: Path, *, slots: int) -> None:
         parent = os.getppid()
         if isinstance(self._isolation, Apart):
             belongings.hand_over(directory, self._isolation.worker_uid)
@@ -193,7 +193,8 @@ class Zygote:
             limits.apply(limits.of_user(self._allowance))
         privileges.become_worker(self._isolation)
         processes.end_with_parent(parent)
-        limits.apply(limits.of_worker(self._allowance, data_bytes=limits.data_bytes(os.getpid())))
+        data, threads = limits.data_bytes(os.getpid()), slots * self._threads  # torch has a pool for each
+        limits.apply(limits.of_worker(self._allowance, data_bytes=data, threads=threads))
 
     def _bury(self) -> int:
         """The worker's end: its exit code, or minus the signal that it had died of."""
@@ -247,7 +248,10 @@ class Zygote:
 
     def _limit_executor(self) -> None:
         pid, held = self._executor.pid, limits.held_bytes(self._allowance)
-        limits.retune(pid, limits.of_executor(self._allowance, data_bytes=limits.data_bytes(pid), held_bytes=held))
+        data = limits.data_bytes(pid)
+        limits.retune(
+            pid, limits.of_executor(self._allowance, data_bytes=data, held_bytes=held, threads=self._threads)
+        )
 
     def _fork(self, name: str, body: Callable[[], NoReturn], *, kept: Sequence[socket.socket]) -> int:
         pid = os.fork()

@@ -49,8 +49,12 @@ def create(nbytes: int, *, limit_bytes: int) -> int:
             "models: call with smaller batches, or raise INSTAR_ARENA_MIB"
         )
     descriptor = os.memfd_create("instar-arena", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    os.ftruncate(descriptor, nbytes)
-    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    try:
+        os.ftruncate(descriptor, nbytes)
+        fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, SEALS)
+    except BaseException:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -76,7 +76,12 @@ class Session:
                 raise ProtocolError(f"a question of more than {FRAME_BYTES} bytes")
             number, question = decode_question(data)
             reply, descriptor = self._reply(question)
-            return Sealed(encode(number, reply), descriptor)
+            try:
+                return Sealed(encode(number, reply), descriptor)
+            except ProtocolError:  # a model with so many outputs, or such long names, that they fit no frame
+                if descriptor is not None:
+                    os.close(descriptor)
+                raise
         except InstarError as error:
             return Sealed(encode(number, _failed(error)))
         except Exception as error:  # of torch, for a call that nothing above has foreseen
@@ -102,7 +107,9 @@ class Session:
         nbytes = sum(ref.nbytes for ref in refs)
         if nbytes > shared.nbytes:  # many views of the same bytes, whose copies would fill the memory
             raise ProtocolError(f"the tensors of a call take {nbytes} bytes of an arena of {shared.nbytes}")
-        return {ref.name: shared.view(ref).clone() for ref in refs}
+        inputs = {ref.name: shared.view(ref).clone() for ref in refs}
+        # A worker may write any byte where a bool should be; operators rely on there being zeros and ones.
+        return {name: x.view(torch.uint8).ne(0) if x.dtype is torch.bool else x for name, x in inputs.items()}
 
     def _give(self, signature: Signature, outputs: Sequence[torch.Tensor]) -> tuple[Answer, int | None]:
         refs, nbytes = place(
@@ -122,7 +129,11 @@ class Session:
     def _grow(self, nbytes: int) -> tuple[int, int]:
         size = arena.rounded(nbytes, limit_bytes=self._arena_bytes)
         descriptor = arena.create(size, limit_bytes=self._arena_bytes)
-        self._arena = arena.Arena(descriptor, size)
+        try:
+            self._arena = arena.Arena(descriptor, size)
+        except BaseException:
+            os.close(descriptor)
+            raise
         return size, descriptor
 
     def _find(self, name: str) -> tuple[str, Model]:

@@ -80,8 +80,8 @@ class Container:
         master_pidfd = os.pidfd_open(os.getppid())
         threading.Thread(target=self._guard, args=(master_pidfd,), name="guard", daemon=True).start()
 
-    def _on_proxy_exit(self, _master: object, _proxy: object) -> None:
-        self._end(1)
+    def _on_proxy_exit(self, master: Any, _proxy: object) -> None:
+        self._end(1 if master.LISTENERS else 0)  # gunicorn closes them before it ends the proxy by itself
 
     def _on_stop(self, _master: object) -> None:
         self._end(0)

@@ -42,13 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         places.give_to(privileges.RUNTIME_UID)
         belongings.open_streams()
         os.environ["HOME"] = str(work)  # root's is closed to it
+        _rehearse(isolation, places)
     zygote = Zygote(Settings(options.arena_mib, options.threads, options.memory_mib, isolation))
-    try:
-        privileges.become(Role.MASTER, isolation)
-    except OSError as error:
-        sys.exit(f"instar-runtime: cannot give up root's privileges: {error}")
-    if isinstance(isolation, Apart):
-        _check_reach(places)
+    privileges.become(Role.MASTER, isolation)
 
     from instar.proxy.container import Container  # late, for torch is being imported meanwhile
 
@@ -94,15 +90,28 @@ def _worker_uid(fixed: int | None) -> int:
     return fixed
 
 
-def _check_reach(places: Places) -> None:
-    for path, mode in ((places.work, os.R_OK | os.W_OK | os.X_OK), (__file__, os.R_OK), (os.__file__, os.R_OK)):
-        if not os.access(path, mode, effective_ids=True):
-            privileges.return_to_root()
-            places.work.rmdir()
-            sys.exit(
-                f"instar-runtime: user {privileges.RUNTIME_UID}, who runs everything but the function, cannot reach "
-                f"{path}: open the folders above it (chmod o+x), or name others"
-            )
+def _rehearse(isolation: Isolation, places: Places) -> None:
+    """See, in a process that becomes the runtime's user, that it can do its work."""
+    needed = ((places.work, os.R_OK | os.W_OK | os.X_OK), (__file__, os.R_OK), (os.__file__, os.R_OK))
+    read, write = os.pipe()
+    if os.fork() == 0:
+        text = "cannot be had"
+        try:
+            privileges.become(Role.PROXY, isolation)
+            closed = [str(path) for path, mode in needed if not os.access(path, mode)]
+            text = f"cannot reach {closed[0]}: open the folders above it (chmod o+x)" if closed else ""
+        except OSError as error:
+            text = f"cannot be had: {error}"
+        finally:
+            os.write(write, text.encode())
+            os._exit(0)
+    os.close(write)
+    with open(read) as answer:
+        text = answer.read()
+    os.wait()
+    if text:
+        places.work.rmdir()
+        sys.exit(f"instar-runtime: user {privileges.RUNTIME_UID}, who runs everything but the function, {text}")
 
 
 def _parser() -> argparse.ArgumentParser:

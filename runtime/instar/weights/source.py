@@ -17,10 +17,14 @@ def read(location: str | Path) -> Iterator[bytes]:
     """The bytes at a path or URL, in pieces of at most `PIECE_BYTES`. Raises `SourceError`."""
     try:
         if isinstance(location, Path):
+            if not location.is_file():  # a pipe would never end
+                raise FileNotFoundError("there is no such file")
             with location.open("rb") as file:
                 while piece := file.read(PIECE_BYTES):
                     yield piece
             return
+        if "::" in location:  # chained file systems run programs of their own on what they read
+            raise ValueError("it is a chain of URLs; only one is followed")
         import fsspec  # only who fetches from elsewhere needs it
 
         with fsspec.open(location, "rb") as file:
