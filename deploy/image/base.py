@@ -68,7 +68,7 @@ def _tarball(unreachable: Exception) -> Path:
     with tempfile.TemporaryDirectory(prefix="instar-base-") as folder:
         root = Path(folder) / "root"
         _run("debootstrap", "--variant=minbase", f"--include={INCLUDED}", SUITE, str(root), *_mirror())
-        for path in _unwanted(root):
+        for path in unwanted(root):
             path.unlink()
         partial = TARBALL.with_suffix(".part")
         _run("tar", "--create", "--numeric-owner", "--sort=name", f"--file={partial}", f"--directory={root}", ".")
@@ -76,7 +76,8 @@ def _tarball(unreachable: Exception) -> Path:
     return TARBALL
 
 
-def _unwanted(root: Path) -> Iterator[Path]:
+def unwanted(root: Path) -> Iterator[Path]:
+    """What is in a fresh Debian and not in a slim image, nor in anybody else's."""
     for place in EMPTIED:
         yield from (path for path in (root / place).rglob("*") if path.is_symlink() or not path.is_dir())
     yield from (path for path in (root / DOCUMENTS).rglob("*") if not path.is_dir() and path.name != "copyright")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,7 +18,8 @@ import docker
 from deploy.image.errors import NoEngine
 from docker.errors import DockerException
 
-DEFAULT_HOST = "unix:///var/run/docker.sock"
+UNIX = "unix://"
+DEFAULT_HOST = f"{UNIX}/var/run/docker.sock"
 BUILDERS = ("buildkit", "legacy")
 ANSWER_S = 60  # a busy engine answers late, a dead one does not
 
@@ -47,9 +49,11 @@ def connect(environ: Mapping[str, str]) -> Engine:
     """The engine at `DOCKER_HOST`, or at the default socket. Raises `NoEngine`."""
     host = environ.get("DOCKER_HOST") or DEFAULT_HOST
     try:
+        if host.startswith(UNIX):  # Docker's client leaves a socket open where nobody listens
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knock:
+                knock.connect(host.removeprefix(UNIX))
         client = docker.DockerClient(base_url=host, version="auto", timeout=ANSWER_S)
-        client.ping()
-    except DockerException as error:
+    except (OSError, DockerException) as error:
         raise NoEngine(
             f"no Docker Engine answers at {host} ({error}); start one, or name its socket in DOCKER_HOST"
         ) from error

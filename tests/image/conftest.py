@@ -22,6 +22,13 @@ Start = Callable[..., ImageContainer]
 AHEAD = 1  # containers that boot while the test before still runs
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Do not count the minutes that making the image takes, once, against the test that happens to come first."""
+    for item in items:
+        if "engine" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(func_only=True))
+
+
 @pytest.fixture(scope="session")
 def engine() -> Iterator[Engine]:
     """A Docker Engine: `engine.client` asks it, `engine.environ` points a command line to it."""
