@@ -37,4 +37,6 @@ def test_a_traceback_counts_by_its_last_line() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", recorded.BY_CONTAINER)
 def test_a_recorded_container_is_answered_alike(start: Start, name: str) -> None:
-    recorded.replay(start(environ=recorded.environ(name)), recorded.BY_CONTAINER[name])
+    container = start(environ=recorded.environ(name))
+    for one, answer in recorded.replay(container, recorded.BY_CONTAINER[name]):
+        recorded.judge(one, answer)
