@@ -16,6 +16,7 @@ from instar_controller.clients.docker.containers import DockerContainers
 from instar_controller.policies.snapshot import ContainerId
 
 KIND = "python:3"
+POOL_MB = 512  # of which each has half, and so half of the processors where others want them too
 
 
 class DockerRig:
@@ -38,7 +39,7 @@ class DockerRig:
     def plan(self, *, owner: str | None = None, network: str = "bridge", image: str | None = None) -> Plan:
         owner = owner or uuid.uuid4().hex[:16]
         self._owners.add(owner)
-        return Plan(owner, network, 2048, {"__OW_API_HOST": "http://api.example"}, {KIND: image or self.image})
+        return Plan(owner, network, POOL_MB, {"__OW_API_HOST": "http://api.example"}, {KIND: image or self.image})
 
     def make(self, plan: Plan | None = None, **limits: float) -> DockerContainers:
         made = DockerContainers(engine.connect({"DOCKER_HOST": self.host}), plan or self.plan(), **limits)

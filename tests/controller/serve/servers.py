@@ -9,35 +9,35 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-WAIT_S = 20.0  # for anything that is sure to happen
+WAIT_S = 60.0  # for anything that is sure to happen
 ECHO = "def main(args):\n    print('echo')\n    return args\n"
 MEETING = """
 import socket
 def main(args):
-    with socket.create_connection(("127.0.0.1", args["port"])) as meeting:
+    with socket.create_connection((args.get("host", "127.0.0.1"), args["port"])) as meeting:
         meeting.recv(1)
     return {"met": True}
 """  # runs until the test that it calls hangs up
 
 
-def launch(*options: str) -> subprocess.Popen[str]:
+def launch(*options: str, environ: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """The bare command."""
     command = [str(Path(sys.executable).with_name("instar")), "serve", *options]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environ)
 
 
 class Server:
     """A running server on a free port; its containers work below `containers`."""
 
-    def __init__(self, state: Path, *options: str) -> None:
+    def __init__(self, state: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
         self.state = state
         self.containers = state / "containers"
-        self.process = launch("--json", "--port", "0", "--state", str(state), *options)
+        self.process = launch("--json", "--port", "0", "--state", str(state), *options, environ=environ)
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
