@@ -77,8 +77,3 @@ def test_a_kept_connection_outlives_a_pause(container: ImageContainer) -> None:
             assert connection.getresponse().read() == b'{"n": %d}\n' % number
             container.handle.pause()
             container.handle.unpause()
-
-
-def test_the_functions_directory_is_below_the_action_directory(container: ImageContainer) -> None:
-    assert container.init("import os\ndef main(args):\n    return {'cwd': os.getcwd()}\n").status == 200
-    assert container.run().json["cwd"].startswith("/action/")
