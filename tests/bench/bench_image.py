@@ -75,6 +75,7 @@ CLIENTS = (1, 4)
 STEPS = ("create", "import", "init", "run")
 CONCURRENT = {"__OW_ALLOW_CONCURRENT": "true"}
 NOTHING = json.dumps({"value": {"a": 1}}).encode()  # a run without a picture: the function hands it back
+PICTURE = json.dumps({"value": {"image": 0}}).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +135,8 @@ def memory(bench: Bench, folder: Path, *, quick: bool) -> None:
         cases += [
             ("nothing yet", lambda: ready(bench, echo)),
             ("function, plain runtime", lambda: initialised(bench, plain_echo)),
-            ("98 MiB model", lambda: initialised(bench, large)),
-            ("98 MiB model, plain runtime", lambda: initialised(bench, plain_large)),
+            ("98 MiB model", lambda: initialised(bench, large, run=PICTURE)),
+            ("98 MiB model, plain runtime", lambda: initialised(bench, plain_large, run=PICTURE)),
         ]
     taken: dict[str, list[Memory]] = {}
     with figures.progress(len(cases) * MANY, "memory") as bar:
@@ -307,12 +308,14 @@ def ready(bench: Bench, runtime: Runtime, environ: Mapping[str, str] | None = No
     return container
 
 
-def initialised(bench: Bench, runtime: Runtime, environ: Mapping[str, str] | None = None) -> ImageContainer:
+def initialised(
+    bench: Bench, runtime: Runtime, environ: Mapping[str, str] | None = None, *, run: bytes = NOTHING
+) -> ImageContainer:
     """A container that has its function, which was called once."""
     container = ready(bench, runtime, environ)
     try:
         request(container, "POST", "/init", runtime.body)
-        request(container, "POST", "/run", NOTHING)
+        request(container, "POST", "/run", run)
     except BaseException:
         container.close()
         raise
