@@ -5,46 +5,29 @@ Where there is no engine and none can be started, these tests are skipped on a l
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import pytest
-from deploy.image import make
 from deploy.image.engine import Engine
-from deploy.image.errors import ImageError
 
-from tests.image import engine as engines
 from tests.image.containers import ImageContainer
 
 Start = Callable[..., ImageContainer]
 AHEAD = 1  # containers that boot while the test before still runs
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Do not count the minutes that making the image takes, once, against the test that happens to come first."""
-    for item in items:
-        if "engine" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(func_only=True))
-
-
 @pytest.fixture(scope="session")
-def engine() -> Iterator[Engine]:
+def engine(docker_engine: Engine) -> Engine:
     """A Docker Engine: `engine.client` asks it, `engine.environ` points a command line to it."""
-    try:
-        with engines.available() as found:
-            yield found
-    except ImageError as error:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(error))
+    return docker_engine
 
 
 @pytest.fixture(scope="session")
-def image(engine: Engine) -> str:
-    """The action image of this checkout: built if what the engine has was built from something else."""
-    return make.image(engine, lambda _: None).image
+def image(action_image: str) -> str:
+    """The action image of this checkout."""
+    return action_image
 
 
 @pytest.fixture

@@ -25,7 +25,8 @@ from instar_controller.engines.scheduler import PoolSettings
     params=[
         "threads",
         pytest.param("processes", marks=pytest.mark.system),
-        pytest.param("docker", marks=pytest.mark.system),
+        # The first one makes the image, which takes minutes: they do not count.
+        pytest.param("docker", marks=(pytest.mark.system, pytest.mark.timeout(func_only=True))),
     ]
 )
 def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:

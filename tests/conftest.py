@@ -1,0 +1,41 @@
+"""The Docker engine and the image under test: one of each for all tests, whatever folder they are in.
+
+Where there is no engine and none can be started, the tests that need one are skipped on a laptop and fail in CI.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from deploy.image import make
+from deploy.image.engine import Engine
+from deploy.image.errors import ImageError
+
+from tests.image import engine as engines
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Do not count the minutes that making the image takes, once, against the test that happens to come first."""
+    for item in items:
+        if "docker_engine" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(func_only=True))
+
+
+@pytest.fixture(scope="session")
+def docker_engine() -> Iterator[Engine]:
+    """A Docker Engine: `client` asks it, `environ` points a command line to it."""
+    try:
+        with engines.available() as found:
+            yield found
+    except ImageError as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def action_image(docker_engine: Engine) -> str:
+    """The action image of this checkout: built if what the engine has was built from something else."""
+    return make.image(docker_engine, lambda _: None).image
