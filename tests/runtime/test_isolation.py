@@ -237,6 +237,15 @@ def test_a_worker_is_not_given_the_place_of_somebody_who_is_there() -> None:
         somebody.kill()
 
 
+def test_a_store_that_everybody_may_write_is_named(tmp_path: Path) -> None:
+    (tmp_path / "store").mkdir()
+    (tmp_path / "store").chmod(0o777)
+    work = Path("/tmp")
+    before = set(work.glob("instar-*"))
+    assert "close it (chmod o-w)" in _refused("--isolate", "--store", str(tmp_path / "store"))
+    assert set(work.glob("instar-*")) <= before
+
+
 def test_a_folder_that_the_runtimes_user_cannot_reach_is_named(tmp_path: Path) -> None:
     tmp_path.chmod(0o700)
     (tmp_path / "closed").mkdir()

@@ -50,7 +50,7 @@ def of_worker(allowance: Allowance, *, data_bytes: int, threads: int) -> Limits:
     """The limits of a worker with `data_bytes` of private data when it starts, which will use so many threads."""
     limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_NOFILE: OPEN_FILES}
     if allowance.memory_bytes is not None:
-        limits[resource.RLIMIT_DATA] = data_bytes + allowance.memory_bytes + _stacks_bytes(threads)
+        limits[resource.RLIMIT_DATA] = data_bytes + allowance.memory_bytes + (threads + SPARE_THREADS) * STACK_BYTES
     return limits
 
 
@@ -64,9 +64,10 @@ def of_executor(allowance: Allowance, *, data_bytes: int, held_bytes: int, threa
     """The limits of an executor with `data_bytes` of private data, in a container that holds `held_bytes` in all."""
     if allowance.memory_bytes is None:
         return {}
-    # A quarter at least: a model may have to run where the memory is used by others, who can be ended for it.
-    left = max(allowance.memory_bytes - held_bytes, allowance.memory_bytes // 4)
-    return {resource.RLIMIT_DATA: data_bytes + left + _stacks_bytes(threads)}
+    # Not all that is left, for the worker may want more, too; and a quarter of the whole at least, for a model may
+    # have to run where the memory is used by others, whom the kernel can end.
+    left = max((allowance.memory_bytes - held_bytes) * 3 // 4, allowance.memory_bytes // 4)
+    return {resource.RLIMIT_DATA: data_bytes + left + threads * STACK_BYTES}
 
 
 def arena_bytes(allowance: Allowance, *, asked_bytes: int) -> int:
@@ -88,10 +89,6 @@ def retune(pid: int, limits: Limits) -> None:
     for number, most in limits.items():
         _, hard = resource.prlimit(pid, number)
         resource.prlimit(pid, number, (_below(most, hard), hard))
-
-
-def _stacks_bytes(threads: int) -> int:
-    return (threads + SPARE_THREADS) * STACK_BYTES
 
 
 def _below(most: int, hard: int) -> int:

@@ -39,6 +39,10 @@ class Places:
         if status.st_uid == uid and not _is_read_only(self.store):  # else it is an operator's, who knows why
             self.store.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IRWXO)
 
+    def store_is_everybodys(self) -> bool:
+        """Whether a user who is nobody in particular may write there."""
+        return bool(self.store.stat().st_mode & stat.S_IWOTH) and not _is_read_only(self.store)
+
     def clear(self) -> None:
         """Remove what an attempt to become a function has left. Its process, if it had one, is buried."""
         with contextlib.suppress(OSError):

@@ -43,6 +43,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         belongings.open_streams()
         os.environ["HOME"] = str(work)  # root's is closed to it
         _rehearse(isolation, places)
+        if places.store_is_everybodys():
+            places.work.rmdir()
+            sys.exit(f"instar-runtime: a function could change the store {places.store}: close it (chmod o-w)")
     zygote = Zygote(Settings(options.arena_mib, options.threads, options.memory_mib, isolation))
     privileges.become(Role.MASTER, isolation)
 
