@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,7 @@ from tests.image.containers import PORT, ImageContainer
 from tests.runtime.containers import Container
 
 ASK_S = 120  # for a machine that has other things to do
+RETRY_S = 0.02  # between attempts to connect: nothing tells when a socket of another network begins to listen
 MARK = "INSTAR_SURVIVAL"
 
 
@@ -43,7 +45,7 @@ def ask(subject: Subject, path: str, document: Any) -> Answer | None:
     head = f"POST {path} HTTP/1.1\r\nHost: action\r\nConnection: close\r\nContent-Type: application/json\r\n"
     found = b""
     try:
-        with socket.create_connection(endpoint(subject), timeout=ASK_S) as connection:
+        with _connected(subject) as connection:
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             while piece := connection.recv(1 << 16):
                 found += piece
@@ -58,6 +60,18 @@ def ask(subject: Subject, path: str, document: Any) -> Answer | None:
     if len(content) < size:
         return None
     return Answer(int(lines.split(b" ", 2)[1]), json.loads(content))
+
+
+def _connected(subject: Subject) -> socket.socket:
+    """A connection, tried again while a container of the image has not come to listen yet."""
+    deadline = time.monotonic() + ASK_S
+    while True:
+        try:
+            return socket.create_connection(endpoint(subject), timeout=ASK_S)
+        except ConnectionRefusedError:
+            if not subject.group() or time.monotonic() > deadline:
+                raise
+            time.sleep(RETRY_S)
 
 
 def init(subject: Subject, code: str, *, binary: bool = False) -> Answer | None:
