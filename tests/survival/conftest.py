@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import engine, image
 from tests.image.containers import LABEL, ImageContainer
 from tests.runtime.containers import Container
 from tests.survival import functions
@@ -23,7 +22,7 @@ Make = Callable[[], Subject]
 def make(request: pytest.FixtureRequest, tmp_path: Path) -> Make:
     """Starts containers, of local processes or of the image. Who starts one closes it."""
     if request.param == "image":
-        client, image = request.getfixturevalue("engine").client, request.getfixturevalue("image")
+        client, image = request.getfixturevalue("docker_engine").client, request.getfixturevalue("action_image")
         return lambda: ImageContainer(client, image, labels={LABEL: "survival"})
     numbers = itertools.count()
 
@@ -61,6 +60,3 @@ def spares(make: Make) -> Iterator[Make]:
 def doubling(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The archive of a function that calls a small model, in base64."""
     return functions.doubling(tmp_path_factory.mktemp("doubling"))
-
-
-__all__ = ["doubling", "engine", "image", "make", "spares", "subject"]
