@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := $(BIN)/python -m
 
-.PHONY: all setup lint test test-slow demo bench-load bench-runtime bench-image fuzz clean
+.PHONY: all setup lint test test-slow image demo bench-load bench-runtime bench-image fuzz clean
 all: test
 
 setup: $(READY)
@@ -35,6 +35,10 @@ test: lint
 # All 60 and more models, bit by bit, at two batch sizes: about half an hour.
 test-slow: $(READY)
 	$(RUN) pytest -m slow
+
+# The action image, on the Docker Engine that runs: base, wheels, build. Nothing is done again that need not be.
+image: $(READY)
+	@$(RUN) deploy.image $(if $(JSON),--json)
 
 demo: $(READY)
 	@$(RUN) actions.demo

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 import pytest
 from deploy.image import wheels
 from deploy.image.engine import Engine
 from packaging.utils import canonicalize_name
 
-from tests.image.containers import LABEL
+from tests.image.asking import ask
 
 pytestmark = pytest.mark.system
 
@@ -72,14 +69,6 @@ same = {
 }
 print(json.dumps(same))
 """
-
-
-def ask(engine: Engine, image: str, code: str) -> Any:
-    """What `code`, run by the image's own Python, prints as JSON."""
-    printed = engine.client.containers.run(
-        image, ["-c", code], entrypoint="python", remove=True, labels={LABEL: "image"}, network_mode="none"
-    )
-    return json.loads(printed)
 
 
 def test_nothing_raises_rights_and_nothing_is_left_of_the_build(engine: Engine, image: str) -> None:
