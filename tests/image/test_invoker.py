@@ -78,14 +78,16 @@ def parts(message: bytes) -> tuple[int, str, str]:
     return int(head.split()[1]), kind[1].decode(), body.decode()
 
 
-# What differs, by container: see «environment of the function» and others in docs/differences.md
 def _without_stock_variables(body: str) -> str:
     document = json.loads(body)
     document["env"] = {name: value for name, value in sorted(document["env"].items()) if name not in STOCK_ONLY}
     return json.dumps(document)
 
 
+# What differs, by container, each a row of docs/differences.md. First, variables that speak of the stock image.
 NORMAL: dict[str, Callable[[str], str]] = {"env": _without_stock_variables, "withkey": _without_stock_variables}
+# Then, a function that asks for more memory than there is may be told so instead of being killed.
+TOLD = {"oom": (200, "application/json", '{"error": ""}\n')}
 
 
 @pytest.mark.parametrize("name", BY_CONTAINER)
@@ -95,4 +97,5 @@ def test_an_invokers_requests_are_answered_as_by_the_stock_image(container: Imag
         status, kind, body = parts(exchange(container, one["request"].encode()))
         wanted_status, wanted_kind, wanted_body = parts(one["response"].encode())
         normal = NORMAL.get(name, str) if "/run" in one["request"][:10] else str
-        assert (status, kind, normal(body)) == (wanted_status, wanted_kind, normal(wanted_body)), one["label"]
+        wanted = wanted_status, wanted_kind, normal(wanted_body)
+        assert (status, kind, normal(body)) in (wanted, TOLD.get(name)), one["label"]

@@ -143,6 +143,7 @@ class Container:
         finally:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def await_end(pid: int) -> None:
