@@ -395,6 +395,19 @@ def _(container: Runtime) -> None:
     assert isinstance(error, OSError), error
 
 
+@row("D7 an archive that the stock image compiled runs")
+def _(container: Runtime) -> None:
+    files = {
+        "exec": '#!/bin/bash\ncd "$(dirname $0)"\nexec /usr/local/bin/python exec__.py\n',
+        "exec.env": "openwhisk/action-python-v3.11",
+        "exec__.py": "from main__ import niam as main\n",
+        "main__.py": "from lib import greet\ndef niam(args):\n    return greet(args)\n",
+        "lib.py": "def greet(args):\n    return {'hello': args}\n",
+    }
+    assert container.init(zipped(files), main="niam").status == 200
+    assert container.run({"a": 1}).json == {"hello": {"a": 1}}
+
+
 @row("C1 runs execute at once", **CONCURRENT)
 def _(container: Runtime) -> None:
     assert container.init(MEET).status == 200
