@@ -25,3 +25,9 @@ def below(folder: Path) -> list[int]:
 def leader(folder: Path) -> int:
     """The first process of the container that works in `folder`."""
     return next(pid for pid in below(folder) if os.getpgid(pid) == pid)
+
+
+def named(folder: Path, name: str) -> int:
+    """The only process of that name among the containers that work below `folder`."""
+    (pid,) = [pid for pid in below(folder) if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    return pid

@@ -6,9 +6,8 @@ container gets its socket from us, already listening, so there is no race for a 
 is left: when the container is dead, connections are refused.
 
 One thread attends each container: it reads both streams, so a function never waits for a reader, and it
-notices the end. `memory_mb` is counted by the pool but not enforced: address-space limits do not fit torch,
-which reserves far more than it uses, and other limits need privileges. A process that uses more than it
-said takes it from the others.
+notices the end. The runtime is told `memory_mb` and limits function and model to it, each process for itself:
+an allocation beyond it fails. What several processes of a function use together nobody limits.
 
 Every user of this machine can reach a container's port, as they can reach that of a Docker container. Linux
 only: the end of a process is noticed through its pidfd.
@@ -97,7 +96,7 @@ class ProcessContainers:
             with self._spawning:
                 if self._is_closed:
                     raise ContainerError(f"container {id} is not started: its maker is closed")
-                container = self._spawn(id, on_exit)
+                container = self._spawn(id, memory_mb, on_exit)
         except OSError as error:
             raise ContainerError(f"the processes of container {id} cannot be started: {error}") from error
         why = self._await_answer(container)
@@ -188,7 +187,7 @@ class ProcessContainers:
             raise ContainerError(f"there is no container {id}")
         return container
 
-    def _spawn(self, id: ContainerId, on_exit: Callable[[ContainerId], None]) -> _Container:
+    def _spawn(self, id: ContainerId, memory_mb: int, on_exit: Callable[[ContainerId], None]) -> _Container:
         work = self._root / id
         work.mkdir(parents=True)
         with contextlib.ExitStack() as stack:
@@ -199,7 +198,7 @@ class ProcessContainers:
             undo.callback(os.close, ours)
             undo.callback(shutil.rmtree, work, ignore_errors=True)
             process = subprocess.Popen(
-                _command(listener.fileno(), theirs, work),
+                _command(listener.fileno(), theirs, work, memory_mb),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
@@ -216,9 +215,10 @@ class ProcessContainers:
         return container
 
 
-def _command(listener: int, lifeline: int, work: Path) -> list[str]:
+def _command(listener: int, lifeline: int, work: Path, memory_mb: int) -> list[str]:
     # -P: the directory it starts in is no place to import from.
     options = ["--fd", str(listener), "--lifeline", str(lifeline), "--work", str(work)]
+    options += ["--memory-mib", str(memory_mb)]
     return [sys.executable, "-P", "-m", "instar.proxy.serve", *options]
 
 

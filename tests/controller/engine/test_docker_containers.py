@@ -46,9 +46,11 @@ def main(args):
 '''
 
 
-def start(containers: DockerContainers, id: ContainerId = C1) -> queue.SimpleQueue[ContainerId]:
+def start(
+    containers: DockerContainers, id: ContainerId = C1, *, memory_mb: int = 256
+) -> queue.SimpleQueue[ContainerId]:
     ended: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
-    containers.start(id, kind=KIND, memory_mb=256, key=function("classify"), on_exit=ended.put)
+    containers.start(id, kind=KIND, memory_mb=memory_mb, key=function("classify"), on_exit=ended.put)
     return ended
 
 
@@ -129,7 +131,7 @@ def test_a_function_that_takes_too_much_memory_is_told_from_one_that_exits(
 
 def test_a_function_whose_own_child_takes_too_much_memory_goes_on(docker_rig: DockerRig) -> None:
     containers = docker_rig.make()
-    start(containers)
+    start(containers, memory_mb=512)  # so that the child gets larger than the worker, which the kernel ends first
     init(containers, GREEDY)
     outcome, _ = run(containers, {"who": "child"})
     assert isinstance(outcome, Replied)
@@ -138,7 +140,7 @@ def test_a_function_whose_own_child_takes_too_much_memory_goes_on(docker_rig: Do
 
 def test_an_earlier_want_of_memory_is_not_the_reason_of_a_later_exit(docker_rig: DockerRig) -> None:
     containers = docker_rig.make()
-    start(containers)
+    start(containers, memory_mb=512)  # so that the child gets larger than the worker, which the kernel ends first
     init(containers, GREEDY)
     run(containers, {"who": "child"})
     outcome, _ = run(containers, {"who": "nobody"})

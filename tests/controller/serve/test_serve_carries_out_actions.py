@@ -96,3 +96,25 @@ def test_a_body_over_fifty_megabytes_is_refused(server: Server) -> None:
     assert (status, answer) == (400, "Request too large")
     server.create("unharmed")
     assert server.invoke("unharmed")[0] == 200
+
+
+def test_a_function_gets_no_more_memory_than_its_limit_and_lives(server: Server) -> None:
+    server.create("take", "def main(args):\n    return {'taken': len(bytearray(args['mib'] << 20))}\n", memory=256)
+    taken = [server.invoke("take", {"mib": mib}) for mib in (64, 512, 64)]
+    assert [status for status, _ in taken] == [200, 502, 200]
+    assert taken[1][1]["response"]["status"] == "application error"
+    assert annotations(taken[2][1])["instar"]["start"] == "warm"
+
+
+@pytest.mark.parametrize("victim", ["instar-zygote", "instar-proxy"])
+def test_a_container_that_loses_a_process_is_replaced(start: Callable[..., Server], victim: str) -> None:
+    server = start("--prewarm", "python:3:256:1")
+    server.event("prewarmed")
+    first = set(server.containers.iterdir())
+    os.kill(container_processes.named(server.containers, victim), signal.SIGKILL)
+    removed = server.event("removed")
+    assert (removed["reason"], "ending" in removed) == ("ended by itself", True)
+    server.event("prewarmed")
+    assert set(server.containers.iterdir()).isdisjoint(first)
+    server.create("echo")
+    assert server.start_of("echo") == "prewarmed"
