@@ -12,6 +12,7 @@ The master serves no request; it starts the proxy and ends what is left.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import select
 import signal
@@ -61,6 +62,7 @@ class Container:
             errorlog="-",
             loglevel="error",
             control_socket_disable=True,
+            pre_fork=self._before_fork,
             post_fork=self._on_fork,
             child_exit=self._on_proxy_exit,
             on_exit=self._on_stop,
@@ -73,6 +75,10 @@ class Container:
         return app.create(function, self._limits)
 
     # gunicorn calls hooks by the number of their parameters
+
+    def _before_fork(self, _master: object, _proxy: object) -> None:
+        gc.collect()
+        gc.freeze()  # the proxy's first full collection, thousands of runs later, would copy every page it shares
 
     def _on_fork(self, _master: object, _proxy: object) -> None:
         privileges.become(Role.PROXY, self._isolation)
