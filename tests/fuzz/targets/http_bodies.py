@@ -33,8 +33,7 @@ def check(data: bytes) -> None:
             refusal.text.encode("utf-8", "replace")
         else:
             os.environ.update(init.environ)
-        with mock.patch.object(worker, "_print_traceback"):
-            answer = worker.call(lambda value: value, data, result_bytes=RESULT_BYTES)
+        answer = worker.call(lambda value: value, data, result_bytes=RESULT_BYTES)
         match answer:
             case Finished(body):
                 assert body.endswith(b"\n") and isinstance(json.loads(body), dict | list | None)
