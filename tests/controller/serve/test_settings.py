@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from instar_controller import settings
 from instar_controller.errors import SettingsError
+from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
 
 
@@ -86,3 +89,74 @@ def test_state_in_a_relative_directory_is_found_from_everywhere(monkeypatch: pyt
 def test_an_action_may_use_the_whole_pool() -> None:
     assert make(memory_mb=4096).limits.memory_mb.most == 4096
     assert make(memory_mb=128).limits.memory_mb.default == 128
+
+
+def docker(network: str | None = None, pause_grace_s: float | None = None) -> settings.DockerSettings | None:
+    return settings.docker_settings("docker", network=network, pause_grace_s=pause_grace_s)
+
+
+def test_processes_are_the_default_and_are_not_paused() -> None:
+    chosen = make(docker=settings.docker_settings("process", network=None, pause_grace_s=None))
+    assert (chosen.docker, chosen.pool.patience) == (None, Patience(610.0, None))
+
+
+def test_docker_containers_are_paused_after_ten_seconds_on_the_usual_network() -> None:
+    assert docker() == settings.DockerSettings("bridge", 10.0)
+    assert make(docker=docker()).pool.patience == Patience(610.0, 10.0)
+    assert make(docker=docker(pause_grace_s=0.0)).pool.patience == Patience(610.0, 0.0)
+
+
+@pytest.mark.parametrize("option", [{"network": "actions"}, {"pause_grace_s": 5.0}], ids=str)
+def test_what_only_docker_has_is_refused_for_processes(option: dict[str, Any]) -> None:
+    given = {"network": None, "pause_grace_s": None, **option}
+    with pytest.raises(SettingsError, match="only containers of Docker have that; add --containers docker"):
+        settings.docker_settings("process", **given)
+
+
+@pytest.mark.parametrize("network", ["host", "none", "", "container:other"])
+def test_a_network_without_addresses_is_refused(network: str) -> None:
+    with pytest.raises(SettingsError, match="gives containers no address of their own"):
+        docker(network=network)
+
+
+def test_a_grace_that_is_no_time_is_refused() -> None:
+    for grace_s in (-1.0, float("nan")):
+        with pytest.raises(SettingsError, match=r"--pause-grace .* is no number of seconds"):
+            docker(pause_grace_s=grace_s)
+
+
+def manifest_file(folder: Path, document: object) -> Path:
+    path = folder / "runtimes.json"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_manifest_of_ones_own_brings_its_kinds_and_its_stem_cells(tmp_path: Path) -> None:
+    kind = {"kind": "nodejs:20", "image": {"name": "nodejs"}, "stemCells": [{"initialCount": 2, "memory": "128 MB"}]}
+    path = manifest_file(tmp_path, {"runtimes": {"nodejs": [kind]}})
+    manifest = settings.read_manifest(path, containers="docker")
+    assert [kind.image for kind in manifest.kinds] == ["nodejs"]
+    assert settings.parse_stem_cells([], memory_mb=2048, manifest=manifest) == [StemCells("nodejs:20", 128, 2)]
+
+
+def test_the_manifest_that_is_deployed_can_be_served() -> None:
+    manifest = settings.read_manifest(Path(__file__).parents[3] / "deploy" / "runtimes.json", containers="docker")
+    found = manifest.resolve("pytorch:2")
+    assert found is not None and found.image == "instar/action-pytorch:2"
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"),
+    [("{", "runtimes.json: "), ("[]", "a runtimes manifest is an object"), ("\xff", "runtimes.json")],
+)
+def test_a_file_that_is_no_manifest_is_refused(tmp_path: Path, text: str, wrong: str) -> None:
+    (tmp_path / "runtimes.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(SettingsError, match=wrong):
+        settings.read_manifest(tmp_path / "runtimes.json", containers="docker")
+
+
+def test_a_manifest_that_is_not_there_or_not_needed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="No such file"):
+        settings.read_manifest(tmp_path / "none.json", containers="docker")
+    with pytest.raises(SettingsError, match="a manifest names images; add --containers docker"):
+        settings.read_manifest(tmp_path / "none.json", containers="process")
