@@ -51,7 +51,10 @@ def named(environ: Mapping[str, str], directory: Path, scratch: Path) -> Package
     location = environ.get(VARIABLE, "").rstrip("/")
     if not location:
         return ()
-    url = urlsplit(location)
+    try:
+        url = urlsplit(location)
+    except ValueError as error:
+        raise PackageError(f"{VARIABLE} is {location[:200]!r}, which is no path and no URL: {error}") from error
     if url.scheme in ("", "file"):
         path = directory / url.path
         if not (path / package.MODEL_FILE).is_file():
