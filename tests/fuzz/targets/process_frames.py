@@ -68,7 +68,12 @@ DECODERS: tuple[Callable[[bytes], None], ...] = (_control, _open, _reply, _messa
 
 
 def seeds() -> Iterable[bytes]:
-    for control in (frames.Fork((("m", "/a/m"),), "/store", "/a"), frames.Forked(7), frames.Bury(), frames.Buried(-9)):
+    for control in (
+        frames.Fork((("m", "/a/m"),), "/store", "/a"),
+        frames.Forked(7),
+        frames.Bury(),
+        frames.Buried(-9),
+    ):
         yield b"\0" + frames.encode_control(control)
     yield b"\1" + protocol.encode_open(protocol.Open((("m", "/a/m"), ("n", "/a/n")), "/store"))
     ref = TensorRef("y", "float32", (1, 7), 64)
