@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
+import socket
+import threading
 import uuid
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import docker
@@ -41,8 +45,8 @@ class DockerRig:
         self._owners.add(owner)
         return Plan(owner, network, POOL_MB, {"__OW_API_HOST": "http://api.example"}, {KIND: image or self.image})
 
-    def make(self, plan: Plan | None = None, **limits: float) -> DockerContainers:
-        made = DockerContainers(engine.connect({"DOCKER_HOST": self.host}), plan or self.plan(), **limits)
+    def make(self, plan: Plan | None = None, *, host: str | None = None, **limits: float) -> DockerContainers:
+        made = DockerContainers(engine.connect({"DOCKER_HOST": host or self.host}), plan or self.plan(), **limits)
         self._makers.append(made)
         return made
 
@@ -70,3 +74,54 @@ class DockerRig:
         for each in left:
             each.remove(force=True)
         assert left == []
+
+
+class Relay:
+    """A way to the engine that can be cut, which is how the engine's own end looks from here."""
+
+    def __init__(self, host: str, socket_file: Path) -> None:
+        self.host = f"unix://{socket_file}"
+        self._engine = host.removeprefix("unix://")
+        self._ends: list[socket.socket] = []
+        self._is_cut = False
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(socket_file))
+        self._listener.listen()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def cut(self) -> None:
+        """Break all connections, and each new one at once: a socket that nobody owns would have the client lose its
+        own, unclosed."""
+        self._is_cut = True
+        for end in self._ends:
+            _close(end)
+
+    def close(self) -> None:
+        self.cut()
+        _close(self._listener)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                near, _ = self._listener.accept()
+                if self._is_cut:
+                    near.close()
+                    continue
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(self._engine)
+                self._ends += [near, far]
+                for source, target in ((near, far), (far, near)):
+                    threading.Thread(target=_pump, args=(source, target), daemon=True).start()
+
+
+def _close(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+def _pump(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(1 << 16):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)

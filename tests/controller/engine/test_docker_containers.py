@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import io
 import json
 import queue
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
-from docker_rig import KIND, DockerRig
+from docker_rig import KIND, DockerRig, Relay
 from worlds import function
 
 from instar_controller.clients.docker import arguments, engine
@@ -265,3 +267,18 @@ def test_two_servers_on_one_engine_take_no_names_from_each_other(docker_rig: Doc
         start(containers)
     first, second = ({each.name for each in docker_rig.of(plan.owner)} for plan in plans)
     assert len(first | second) == 2
+
+
+def test_an_engine_that_goes_away_ends_what_it_ran_and_holds_nobody_up(
+    docker_rig: DockerRig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with contextlib.closing(Relay(docker_rig.host, tmp_path / "engine.sock")) as relay:
+        containers = docker_rig.make(host=relay.host)
+        ended = start(containers)
+        relay.cut()
+        assert ended.get(timeout=10) == C1
+        assert containers.remove(C1) == Ending(None)
+        assert "remove it with `docker rm -f wskinstar" in caplog.text
+        with pytest.raises(ContainerError, match=r"container c2 did not come up: .* cannot be made"):
+            start(containers, C2)
+        docker_rig.find(C1).remove(force=True)  # which lives on where the engine has not ended

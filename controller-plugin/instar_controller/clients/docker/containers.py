@@ -236,22 +236,15 @@ class DockerContainers:
         raise ContainerError(f"no answer within {self._start_limit_s:g} s; {_last_words(container)}")
 
     def _attend(self, container: _Container) -> None:
-        """Follow the log and see the container end."""
+        """Follow the log and see the container end; whatever goes wrong, its end is told."""
         try:
             for frame in self._engine.output(container.name):
                 container.book.feed(frame.stream, frame.data, now_ns=frame.written_ns)
             self._engine.wait(container.name)
         except ContainerError as error:
             logger.log(logging.DEBUG if container.is_leaving else logging.WARNING, "%s", error)
-        for stream in STREAMS:
-            container.book.end(stream, now_ns=time.time_ns())
-        with container.lock:
-            container.is_over = True
-            was_up = container.is_up
-        if was_up:
-            container.on_exit(container.id)
-        container.has_ended.set()
-        container.connections.cut()
+        finally:
+            _end(container)
 
     def _own_ending(self, container: _Container) -> Ending | None:
         try:
@@ -271,6 +264,18 @@ class DockerContainers:
     def _remove_all(self, names: Iterable[str]) -> None:
         with ThreadPoolExecutor(8, "instar-leftovers") as hands:
             list(hands.map(self._engine.remove, names))
+
+
+def _end(container: _Container) -> None:
+    for stream in STREAMS:
+        container.book.end(stream, now_ns=time.time_ns())
+    with container.lock:
+        container.is_over = True
+        was_up = container.is_up
+    if was_up:
+        container.on_exit(container.id)
+    container.has_ended.set()
+    container.connections.cut()
 
 
 def _last_words(container: _Container) -> str:

@@ -18,6 +18,7 @@ import docker.constants
 import docker.errors
 import docker.utils
 import requests
+import urllib3
 
 from instar_controller.clients.docker import output
 from instar_controller.errors import ContainerError, SettingsError
@@ -190,7 +191,7 @@ def _translated(what: str) -> Generator[None]:
         yield
     except docker.errors.APIError as error:
         raise ContainerError(f"{what}: {error.explanation or error}") from error
-    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+    except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
         raise ContainerError(f"{what}: {error}") from error
 
 
