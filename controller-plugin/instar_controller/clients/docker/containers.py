@@ -46,7 +46,8 @@ class _Container:
     on_exit: Callable[[ContainerId], None]
     book: Logbook = field(default_factory=Logbook)
     connections: Connections = field(default_factory=Connections)
-    address: Address | None = None  # None: it was not started
+    address: Address | None = None
+    is_started: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_up: bool = False
     is_over: bool = False
@@ -165,7 +166,7 @@ class DockerContainers:
             if container.is_gone:
                 return None
             ending = None
-            if container.address is not None:
+            if container.is_started:
                 ending = self._own_ending(container)
                 self._kill(container)
             try:
@@ -202,10 +203,16 @@ class DockerContainers:
                 raise ContainerError("it is removed")
             self._engine.create(container.name, arguments.creation(self._plan, request))
             self._engine.start(container.name)
-            container.address = (self._engine.address(container.name, self._plan.network), PORT)
+            container.is_started = True
             threading.Thread(
                 target=self._attend, args=(container,), name=f"instar-{container.id}", daemon=True
             ).start()
+        try:
+            container.address = (self._engine.address(container.name, self._plan.network), PORT)
+        except ContainerError as error:
+            if container.has_ended.wait(self._end_limit_s):  # so soon that it has lost its address again
+                raise self._ended(container) from error
+            raise
         logger.info("container %s is %s", container.id, container.name)
 
     def _await_answer(self, container: _Container) -> None:
@@ -231,8 +238,7 @@ class DockerContainers:
             if isinstance(answer, TimedOut):
                 break
             if container.has_ended.wait(KNOCK_S):
-                ending = self._own_ending(container)
-                raise ContainerError(f"it ended{f' ({ending})' if ending else ''}; {_last_words(container)}")
+                raise self._ended(container)
         raise ContainerError(f"no answer within {self._start_limit_s:g} s; {_last_words(container)}")
 
     def _attend(self, container: _Container) -> None:
@@ -245,6 +251,10 @@ class DockerContainers:
             logger.log(logging.DEBUG if container.is_leaving else logging.WARNING, "%s", error)
         finally:
             _end(container)
+
+    def _ended(self, container: _Container) -> ContainerError:
+        ending = self._own_ending(container)
+        return ContainerError(f"it ended{f' ({ending})' if ending else ''}; {_last_words(container)}")
 
     def _own_ending(self, container: _Container) -> Ending | None:
         try:
