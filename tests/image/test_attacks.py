@@ -5,12 +5,14 @@ Against the image, in a real engine. Attacks that cost the function its life are
 
 from __future__ import annotations
 
+import http.client
 import textwrap
 from collections.abc import Iterator
 
 import pytest
 from deploy.image.engine import Engine
 
+from tests.image.conftest import Start
 from tests.image.containers import ImageContainer
 from tests.runtime import attacks
 from tests.runtime.attacks import REFUSED, do, is_well
@@ -62,6 +64,18 @@ READS = {
 @pytest.mark.parametrize("attack", READS.values(), ids=READS.keys())
 def test_no_other_process_can_be_read(container: ImageContainer, attack: str) -> None:
     assert set(refusals(container, attack).values()) <= REFUSED
+
+
+def test_one_user_for_all_still_cannot_read_the_others(start: Start) -> None:
+    """Started as a user that is not root, the function is its runtime's user and can end it, but not look into it."""
+    container = start(user="1000:1000", labels={"instar.test": "attacks"})
+    assert container.init(attacks.PLAIN).status == 200
+    for attack in READS.values():
+        assert set(refusals(container, attack).values()) <= REFUSED, attack
+    assert do(container, "value = open('/proc/self/environ').read() and len(os.listdir('/proc/self/fd'))") > 3
+    with pytest.raises((ConnectionError, http.client.HTTPException)):
+        do(container, "value = os.kill(others()['proxy'], 9)")
+    assert container.await_end() == 1
 
 
 @pytest.mark.parametrize("number", [1, 2, 9, 10, 15, 17, 19])

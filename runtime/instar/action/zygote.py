@@ -40,6 +40,7 @@ from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import packets
 from instar.executor.protocol import Open, encode_open
 
+NICE = 10  # of an isolated worker: whatever it starts, the proxy gets its turn
 EXECUTOR_LIVES = 4  # one that dies this often dies of what it is asked to do
 MIB = 1 << 20
 
@@ -191,6 +192,7 @@ class Zygote:
             belongings.hand_over(directory, self._isolation.worker_uid)
             os.environ |= belongings.environment(directory)
             limits.apply(limits.of_user(self._allowance))
+            os.nice(NICE)
         privileges.become_worker(self._isolation)
         processes.end_with_parent(parent)
         data, threads = limits.data_bytes(os.getpid()), slots * self._threads  # torch has a pool for each
