@@ -39,13 +39,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     processes.adopt_orphans()
     processes.name_self("instar-runtime")
     if isinstance(isolation, Apart):
-        places.give_to(privileges.RUNTIME_UID)
-        belongings.open_streams()
-        os.environ["HOME"] = str(work)  # root's is closed to it
+        _hand_over(places)
         _rehearse(isolation, places)
-        if places.store_is_everybodys():
-            places.work.rmdir()
-            sys.exit(f"instar-runtime: a function could change the store {places.store}: close it (chmod o-w)")
     zygote = Zygote(Settings(options.arena_mib, options.threads, options.memory_mib, isolation))
     privileges.become(Role.MASTER, isolation)
 
@@ -91,6 +86,20 @@ def _worker_uid(fixed: int | None) -> int:
             f"instar-runtime: --worker-uid {fixed} runs process {running[0]}; choose one that no program runs as"
         )
     return fixed
+
+
+def _hand_over(places: Places) -> None:
+    """Give what is the container's to the runtime's user, while this is still root."""
+    try:
+        places.give_to(privileges.RUNTIME_UID)
+    except OSError as error:
+        places.work.rmdir()
+        sys.exit(f"instar-runtime: cannot give {error.filename} to user {privileges.RUNTIME_UID}: {error.strerror}")
+    if places.store_is_everybodys():
+        places.work.rmdir()
+        sys.exit(f"instar-runtime: a function could change the store {places.store}: close it (chmod o-w)")
+    belongings.open_streams()
+    os.environ["HOME"] = str(places.work)  # root's is closed to others
 
 
 def _rehearse(isolation: Isolation, places: Places) -> None:
