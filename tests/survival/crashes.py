@@ -18,6 +18,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -210,7 +211,17 @@ def _kill(subject: Subject, fate: Fate, moment: str) -> Iterator[None]:
 
 
 def _strike(subject: Subject, victim: str) -> None:
-    pid = subject.processes().get(victim)
-    if pid is not None:  # a worker may not have been born yet, or have died
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    with contextlib.suppress(KeyError, OSError):  # a worker may not have been born yet, or have died
+        pid = subject.processes()[victim]
+        while _name(parent := _parent(pid)) == _name(pid):
+            pid = parent  # a child that was forked just now still has the zygote's name
+        os.kill(pid, signal.SIGKILL)
+
+
+def _name(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text()
+
+
+def _parent(pid: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text()
+    return int(fields[fields.rindex(")") + 2 :].split()[1])
