@@ -9,11 +9,15 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from deploy.image import make
-from deploy.image.engine import Engine
-from deploy.image.errors import ImageError
 
-from tests.image import engine as engines
+# Rows that several files run: they are no tests by name, and are to fail with what was compared all the same.
+pytest.register_assert_rewrite("tests.runtime.checklist", "tests.runtime.recorded")
+
+from deploy.image import make  # noqa: E402
+from deploy.image.engine import Engine  # noqa: E402
+from deploy.image.errors import ImageError  # noqa: E402
+
+from tests.image import engine as engines  # noqa: E402
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -150,14 +150,14 @@ def test_processes_that_a_function_detaches_and_that_end_are_forgotten(start: St
     container = start(pids_limit=100, labels=LABELS)
     assert container.init(PLAIN).status == 200
     program = """
-    for value in range(1, 301):
+    for value in range(1, 101):
         if os.fork() == 0:
             if os.fork() == 0:
                 os._exit(0)
             os._exit(0)
         os.wait()
     """
-    assert do(container, textwrap.dedent(program)) == 300
+    assert do(container, textwrap.dedent(program)) == 100
 
 
 def test_a_fork_bomb_starves_nobody_and_ends_with_its_container(start: Start) -> None:

@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.register_assert_rewrite("tests.runtime.checklist", "tests.runtime.recorded")
-
-from tests.runtime.containers import Container  # noqa: E402  # whose modules are rewritten from here on
+from tests.runtime.containers import Container
 
 Start = Callable[..., Container]
 AHEAD = 2  # containers that boot while the test before still runs

@@ -52,5 +52,5 @@ def test_a_package_elsewhere_stays_where_it_is(action: Path, tmp_path: Path) -> 
 
 
 def test_a_folder_without_a_package_is_named(action: Path, tmp_path: Path) -> None:
-    with pytest.raises(PackageError, match="INSTAR_MODEL names .*/three, which is no model package"):
+    with pytest.raises(PackageError, match=r"INSTAR_MODEL names .*/three, which is no model package"):
         packages.named({"INSTAR_MODEL": "three"}, action, tmp_path / "kept")
