@@ -138,7 +138,7 @@ def memory(bench: Bench, folder: Path, *, quick: bool) -> None:
             ("98 MiB model", lambda: initialised(bench, large, run=PICTURE)),
             ("98 MiB model, plain runtime", lambda: initialised(bench, plain_large, run=PICTURE)),
         ]
-    others = {one.name for one in bench.client.containers.list()}
+    others = {str(one.name) for one in bench.client.containers.list()}
     taken: dict[str, list[Memory]] = {}
     with figures.progress(len(cases) * MANY, "memory") as bar:
         for name, make_one in cases:
@@ -154,7 +154,7 @@ def memory(bench: Bench, folder: Path, *, quick: bool) -> None:
                     by_role = {role: proportional.of_process(pid) for role, pid in roles.items()}
     for name, sizes in taken.items():
         bench.report.row(kind="memory", case=name, **{f"of_{n}": asdict(sizes[n - 1]) for n in (1, MANY)})
-    others |= {one.name for one in bench.client.containers.list()}
+    others |= {str(one.name) for one in bench.client.containers.list()}
     first, last = taken["function"][0], taken["function"][-1]
     for name, value in (("idle_pss_mib", first.pss), ("pss_8_over_1", last.pss / first.pss)):
         if others:
