@@ -134,7 +134,7 @@ class ImageContainer:
 
     def _top(self) -> list[tuple[int, str]]:
         try:
-            rows = self.handle.top(ps_args="-eo pid,comm")["Processes"]
+            rows = self.handle.top(ps_args="-eo pid,comm")["Processes"] or []  # none when it is just ending
         except APIError:
             self.handle.reload()
             if self.handle.status == "exited":
