@@ -23,7 +23,7 @@ from random import Random
 from typing import Any
 
 from tests.runtime.containers import SENTINEL, Container, await_end
-from tests.survival.subjects import Answer, Subject, all_processes, init, run, strangers
+from tests.survival.subjects import Answer, Subject, all_processes, await_boot, init, run, strangers
 
 DIES, RAISES, LIVES = "dies", "raises", "lives"
 MUTE = "mute"  # lives, but whatever prints raises from now on
@@ -102,6 +102,8 @@ class Fate:
 
 def live(subject: Subject, fate: Fate) -> bool:
     """Lead one life in a container without a function. Returns whether another one can be led in it."""
+    if fate.victim is not None:
+        await_boot(subject)  # for it to be there
     sentinels = _sentinels(subject)
     text, outcome = HARM[fate.harm]
     code = _source(text, fate.moment)

@@ -39,10 +39,10 @@ class Answer:
     json: Any
 
 
-def ask(subject: Subject, path: str, document: Any) -> Answer | None:
-    """The one answer to a POST on a connection of its own; None if that was closed before the answer was whole."""
+def ask(subject: Subject, path: str, document: Any, *, method: str = "POST") -> Answer | None:
+    """The one answer on a connection of its own; None if that was closed before the answer was whole."""
     body = json.dumps(document).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: action\r\nConnection: close\r\nContent-Type: application/json\r\n"
+    head = f"{method} {path} HTTP/1.1\r\nHost: action\r\nConnection: close\r\nContent-Type: application/json\r\n"
     found = b""
     try:
         with _connected(subject) as connection:
@@ -80,6 +80,11 @@ def init(subject: Subject, code: str, *, binary: bool = False) -> Answer | None:
 
 def run(subject: Subject, **value: Any) -> Answer | None:
     return ask(subject, "/run", {"value": value})
+
+
+def await_boot(subject: Subject) -> None:
+    """Wait until every process of a fresh container is there."""
+    assert ask(subject, "/ready", None, method="GET") == Answer(200, {"ok": True})
 
 
 def endpoint(subject: Subject) -> tuple[str, int]:
