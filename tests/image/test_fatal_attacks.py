@@ -232,6 +232,8 @@ def test_beyond_the_containers_memory_the_function_is_ended_and_not_the_rest(fun
 
 # Finds the worker's end of its channel to the proxy, among its descriptors.
 CHANNEL = """
+import gc
+
 def is_channel(n):
     try:
         with socket.socket(fileno=os.dup(n)) as one:
@@ -241,8 +243,11 @@ def is_channel(n):
 
 channel = next(n for n in map(int, os.listdir('/proc/self/fd')) if n > 2 and is_channel(n))
 
-def send(kind, size, payload):
-    os.write(channel, struct.pack('<BQ', kind, size) + payload)
+# The number of the question that this run is, out of the worker's own objects.
+number = next(one._asked for one in gc.get_objects() if type(one).__name__ == 'Channel')
+
+def send(kind, size, payload, number=number):
+    os.write(channel, struct.pack('<BQQ', kind, number, size) + payload)
 
 """
 FRAMES = {
@@ -253,6 +258,7 @@ FRAMES = {
     "a refusal of a gigabyte": "send(6, 1 << 30, b'')",
     "a refusal of no status": "body = json.dumps({'status': 299, 'error': ''}).encode(); send(6, len(body), body)",
     "a nest": "send(6, 60_000, b'[' * 60_000)",
+    "an answer to another question": "send(5, 2, b'{}', number ^ 1)",
 }
 
 
@@ -286,8 +292,9 @@ def test_half_an_answer_and_a_death_are_an_error_at_once(function: ImageContaine
 def test_an_answer_to_nobody_is_no_answer_to_the_next_caller(function: ImageContainer) -> None:
     first = function.run({"do": CHANNEL + "send(5, 13, b'{\"forged\": 1}')\nvalue = 1\n"})
     assert first.json == {"forged": 1}  # its own run, to answer as it likes
+    # Its second answer is there before the next question, or comes after it: it is the answer to neither.
     second = function.run({"do": "value = 2"})
-    assert (second.status, second.json) == (500, {"error": "command exited"})
+    assert second.status in (400, 500) and second.json == {"error": "command exited"}
     assert function.processes().keys() == OURS
 
 

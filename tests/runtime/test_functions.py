@@ -296,22 +296,48 @@ def test_a_pretty_printed_body_is_taken(obedient: Container) -> None:
 
 def test_a_function_that_forges_answers_loses_its_process(container: Container) -> None:
     """It finds the proxy's socket and answers twice; the second answer never reaches another caller."""
-    source = """import os, socket
+    source = """import gc, os, socket
+from instar.action.channel import Channel
 from instar.action.frames import Finished, encode_message
 def main(args):
+    asked = next(one._asked for one in gc.get_objects() if isinstance(one, Channel))
     for number in map(int, os.listdir('/proc/self/fd')):
         try:
             end = socket.socket(fileno=os.dup(number))
         except OSError:
             continue
         if end.type == socket.SOCK_STREAM:
-            end.sendall(b''.join(encode_message(Finished(b'{"forged": true}'))) * 2)
+            end.sendall(b''.join(encode_message(Finished(b'{"forged": true}'), asked)) * 2)
     return {'real': True}
 """
     assert container.init(source).status == 200
     assert container.run().json == {"forged": True}
     late = container.run()
     assert (late.status, late.json) == (500, {"error": "command exited"})
+
+
+def test_an_answer_that_was_written_before_its_question_is_no_answer(container: Container) -> None:
+    """A thread of the function writes it between two runs, in time to be found before the next question's answer."""
+    source = """import os, socket, threading
+from instar.action.frames import Finished, encode_message
+def forge():
+    start.wait()
+    for number in map(int, os.listdir('/proc/self/fd')):
+        try:
+            end = socket.socket(fileno=os.dup(number))
+        except OSError:
+            continue
+        if end.type == socket.SOCK_STREAM:
+            end.sendall(b''.join(encode_message(Finished(b'{"forged": true}'), 0)))
+start = threading.Event()
+threading.Thread(target=forge, daemon=True).start()
+def main(args):
+    start.set()
+    threading.Event().wait()
+"""
+    assert container.init(source).status == 200
+    answer = container.run()
+    assert (answer.status, answer.json) == (400, {"error": "command exited"})
 
 
 def test_a_program_that_the_function_executes_inherits_only_its_streams(obedient: Container) -> None:

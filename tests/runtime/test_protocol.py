@@ -114,25 +114,26 @@ MESSAGES: list[frames.Message] = [
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_a_message_comes_back_as_it_was(message: frames.Message) -> None:
-    header, payload = frames.encode_message(message)
+    header, payload = frames.encode_message(message, 7)
+    assert frames.number_of(header) == 7
     assert frames.payload_bytes(header, limit=1000) == len(payload)
     assert frames.decode_message(header, payload) == message
 
 
 @given(st.integers(0, 255), st.binary(max_size=60))
 def test_a_forged_message_is_a_protocol_error_or_what_it_says(kind: int, payload: bytes) -> None:
-    header = frames.HEADER.pack(kind, len(payload))
+    header = frames.HEADER.pack(kind, 0, len(payload))
     try:
         frames.payload_bytes(header, limit=1000)
         message = frames.decode_message(header, payload)
     except ProtocolError:
         return
-    assert frames.encode_message(message)[0][0] == kind
+    assert frames.encode_message(message, 0)[0][0] == kind
 
 
 def test_a_message_larger_than_the_limit_is_a_protocol_error_before_it_is_read() -> None:
     with pytest.raises(ProtocolError, match="at most 1000"):
-        frames.payload_bytes(frames.HEADER.pack(5, 1 << 60), limit=1000)
+        frames.payload_bytes(frames.HEADER.pack(5, 0, 1 << 60), limit=1000)
 
 
 CONTROL: list[frames.Control] = [

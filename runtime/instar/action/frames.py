@@ -29,7 +29,7 @@ EXITED_EARLY = "Command exited abruptly during initialization."
 NOT_BUILT = "The action failed to generate or locate a binary. See logs for details."
 NOT_STARTED = "Cannot start action. Check logs for details."
 
-HEADER = struct.Struct("<BQ")  # kind, length of the payload
+HEADER = struct.Struct("<BQQ")  # kind, number of the question, length of the payload
 TEXT_BYTES = 64 * 1024  # of a frame that gives a reason
 TEXT_CHARACTERS = 4096  # of the reason itself; one takes twelve bytes at worst, in JSON
 
@@ -160,8 +160,11 @@ _KINDS: dict[type[Message], int] = {Start: 1, Started: 2, NotStarted: 3, Run: 4,
 _BY_KIND = {kind: frame for frame, kind in _KINDS.items()}
 
 
-def encode_message(frame: Message) -> tuple[bytes, bytes]:
-    """The header and the payload, apart: a payload may be tens of megabytes and is not copied."""
+def encode_message(frame: Message, number: int) -> tuple[bytes, bytes]:
+    """The header and the payload, apart: a payload may be tens of megabytes and is not copied.
+
+    A question has a number, 64 bits that nobody can guess, and its answer has the same.
+    """
     match frame:
         case Run(body) | Finished(body):
             payload = body
@@ -181,12 +184,12 @@ def encode_message(frame: Message) -> tuple[bytes, bytes]:
             payload = _dump({"status": status, "error": error[:TEXT_CHARACTERS]})
         case Started():
             payload = b""
-    return HEADER.pack(_KINDS[type(frame)], len(payload)), payload
+    return HEADER.pack(_KINDS[type(frame)], number, len(payload)), payload
 
 
 def payload_bytes(header: bytes, *, limit: int) -> int:
     """How much follows `header`. Raises `ProtocolError` for an unknown kind or more than `limit`."""
-    kind, length = HEADER.unpack(header)
+    kind, _, length = HEADER.unpack(header)
     if kind not in _BY_KIND:
         raise ProtocolError(f"no frame between proxy and worker has kind {kind}")
     if _BY_KIND[kind] in (Started, NotStarted, Refused):
@@ -194,6 +197,12 @@ def payload_bytes(header: bytes, *, limit: int) -> int:
     if length > limit:
         raise ProtocolError(f"a {_BY_KIND[kind].__name__} frame of {length} bytes; at most {limit} are taken")
     return int(length)
+
+
+def number_of(header: bytes) -> int:
+    """Which question a frame is, or answers."""
+    _, number, _ = HEADER.unpack(header)
+    return int(number)
 
 
 def decode_message(header: bytes, payload: bytes) -> Message:

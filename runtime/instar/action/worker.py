@@ -106,7 +106,7 @@ class Worker:
             if os.getpid() != self._pid:
                 raise SystemExit  # a child that the function forked and let return; the answer is its parent's
             self._streams.settle()
-            channel.send(answer)
+            channel.answer(answer)
 
     def _serve_apart(self, channels: Sequence[Channel]) -> None:
         body = partial(_live, self._streams, partial(self.serve, channels))

@@ -115,8 +115,7 @@ class Function:
                 self._lose(worker)
                 return failure(500, EXITED)
             try:
-                channel.send(Run(body))
-                reply = _reply(channel.receive())
+                reply = _reply(channel.ask(Run(body)))
             except (ProcessError, ProtocolError):
                 self._lose(worker)
                 reply = failure(400, EXITED)
@@ -148,8 +147,7 @@ class Function:
         with worker.slots.one() as channel:
             assert channel is not None  # nobody else knows of them yet
             try:
-                channel.send(start)
-                match channel.receive():
+                match channel.ask(start):
                     case Started():
                         self._state = worker
                         return None

@@ -61,7 +61,7 @@ def _message(data: bytes) -> None:
         if header[0] != START:
             assert peak <= len(payload) + BESIDE_BYTES, f"{len(payload)} bytes became {peak}"
     if not isinstance(frame, frames.NotStarted | frames.Refused):  # whose texts are cut short
-        assert frames.decode_message(*frames.encode_message(frame)) == frame
+        assert frames.decode_message(*frames.encode_message(frame, 0)) == frame
 
 
 DECODERS: tuple[Callable[[bytes], None], ...] = (_control, _open, _reply, _message)
@@ -83,7 +83,7 @@ def seeds() -> Iterable[bytes]:
         frames.Start("/a", "/a/main.py", "main", {"A": "b"}, 1 << 20), frames.Started(), frames.NotStarted("no"),
         frames.Run(b"{}"), frames.Finished(b"{}\n"), frames.Refused(502, "why"),
     ):  # fmt: skip
-        yield b"\3" + b"".join(frames.encode_message(message))
+        yield b"\3" + b"".join(frames.encode_message(message, 5))
 
 
 def mutate(random: Random, data: bytes) -> bytes | None:
@@ -93,7 +93,7 @@ def mutate(random: Random, data: bytes) -> bytes | None:
         return None
     if head == 1:
         return data[:1] + changed
-    return data[:1] + frames.HEADER.pack(data[1], len(changed)) + changed
+    return data[:1] + frames.HEADER.pack(data[1], 5, len(changed)) + changed
 
 
 TARGET = Target(check, seeds, mutate)
