@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from instar.action.privileges import RUNTIME_UID
 from tests.image.containers import LABEL, PORT, ImageContainer
 from tests.runtime.containers import zipped, zipped_folder
 
@@ -91,11 +93,11 @@ def both(folder: Path, layers: str, *, images: int, seed: int) -> tuple[torch.nn
 
 
 def both_with_a_large_model(folder: Path, layers: str, *, seed: int) -> tuple[Runtime, Runtime]:
-    """The same for weights that lie on the node, and for us in a store that containers share, as `serve` has it."""
+    """The same for weights that lie on the node, and for us in a store that containers share, as an operator may mount it."""
     _packed(folder, layers, seed)
     store = folder / "store"
     store.mkdir()
-    store.chmod(0o777)
+    os.chown(store, RUNTIME_UID, RUNTIME_UID)
     by_instar = HANDLER.format(call=BY_INSTAR, images=1, seed=seed)
     by_hand = HANDLER.format(call=BY_HAND.format(layers=layers, folder="/weights"), images=1, seed=seed)
     shared = {str(folder / "model"): _bound("/model", "ro"), str(store): _bound("/var/lib/instar", "rw")}
