@@ -93,7 +93,7 @@ def both(folder: Path, layers: str, *, images: int, seed: int) -> tuple[torch.nn
 
 
 def both_with_a_large_model(folder: Path, layers: str, *, seed: int) -> tuple[Runtime, Runtime]:
-    """The same for weights that lie on the node, and for us in a store that containers share: an operator mounts it."""
+    """The same for weights that lie on the node, and for us in a store that an operator mounts into containers."""
     _packed(folder, layers, seed)
     store = folder / "store"
     store.mkdir()
