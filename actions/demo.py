@@ -123,8 +123,8 @@ def show_photographs(demo: Demo, expected: dict[tuple[str, Path], list[tuple[flo
     labels = (build.HERE / "classify" / "classes.txt").read_text(encoding="utf-8").splitlines()
     right, said = 0, {}
     with figures.progress(len(expected), "photographs") as bar:
-        for photograph in photographs:
-            for name in CLASSIFIERS:
+        for name in CLASSIFIERS:  # one after the other, so that each stays warm
+            for photograph in photographs:
                 if (name, photograph.path) not in expected:
                     continue
                 classes = demo.server.invoke(name, picture(photograph)).result["classes"]
