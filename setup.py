@@ -56,6 +56,7 @@ setup(
         "instar_controller",
         "instar_controller.api",
         "instar_controller.clients",
+        "instar_controller.clients.docker",
         "instar_controller.engines",
         "instar_controller.policies",
         "instar_controller.whisk",
