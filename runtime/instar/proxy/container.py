@@ -80,6 +80,11 @@ class Container:
         gc.collect()
         gc.freeze()  # the proxy's first full collection, thousands of runs later, would copy every page it shares
 
+    def _on_ready(self, _master: object) -> None:
+        # Not gunicorn's own way to stop: it kills a proxy at work, and then may report that as an error.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+            signal.signal(number, lambda *_: self._end(0))
+
     def _on_fork(self, _master: object, _proxy: object) -> None:
         privileges.become(Role.PROXY, self._isolation)
         processes.name_self("instar-proxy")
@@ -106,6 +111,7 @@ class Container:
             os._exit(1)  # which the master sees, or, if it is the master that went, the zygote
 
     def _end(self, status: int) -> NoReturn:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the ends that follow are ours
         with contextlib.suppress(OSError, ProcessError):
             remains.end_all(self._isolation, self._places.action)
         processes.end_descendants()
