@@ -84,6 +84,8 @@ class Container:
         # Not gunicorn's own way to stop: it kills a proxy at work, and then may report that as an error.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, lambda *_: self._end(0))
+        # The log is the function's: who killed the proxy is told by the container's exit status.
+        logging.getLogger("gunicorn.error").addFilter(lambda record: "was sent" not in record.getMessage())
 
     def _on_fork(self, _master: object, _proxy: object) -> None:
         privileges.become(Role.PROXY, self._isolation)
