@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import os
 import select
 import signal
@@ -62,6 +63,7 @@ class Container:
             errorlog="-",
             loglevel="error",
             control_socket_disable=True,
+            when_ready=self._on_ready,
             pre_fork=self._before_fork,
             post_fork=self._on_fork,
             child_exit=self._on_proxy_exit,
