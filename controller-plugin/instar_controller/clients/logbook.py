@@ -21,6 +21,7 @@ SENTINEL = b"XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 STREAMS = ("stdout", "stderr")
 
 BOOT_BYTES = 1 << 16  # what is kept of a container's words before it got anything to do
+LAST_WORDS = 5  # lines that say why a container did not come up
 LONGEST_LINE_BYTES = 1 << 20  # a longer one is cut in pieces, so that one without an end cannot grow for ever
 
 
@@ -87,6 +88,11 @@ class Logbook:
                 book.current = []
             self._kept_bytes = 0
             return Log(sorted(lines, key=lambda line: line.written_ns), complete, self._truncated)
+
+    def last_words(self) -> str:
+        """What it wrote last, for the error about a container that did not come up."""
+        lines = self.collect(timeout_ms=0).lines
+        return "it wrote: " + (" / ".join(line.text for line in lines[-LAST_WORDS:]) or "nothing")
 
     def _is_settled(self) -> bool:
         return all(book.sentinels > 0 or book.ended for book in self._streams.values())

@@ -45,7 +45,6 @@ logger = logging.getLogger(__name__)
 BACKLOG = 128  # connections that wait while a container boots
 MARK = "INSTAR_CONTAINER"  # in the environment of every process of a container: who it belongs to
 READY = "/ready"  # answered once the container is up
-LAST_WORDS = 5  # lines of a container that did not come up
 
 
 @dataclass(slots=True, eq=False)
@@ -105,7 +104,7 @@ class ProcessContainers:
                 container.is_up = True
                 return
         self.remove(id)
-        raise ContainerError(f"container {id} did not come up: {why or 'it ended'}; {_last_words(container)}")
+        raise ContainerError(f"container {id} did not come up: {why or 'it ended'}; {container.book.last_words()}")
 
     def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
         """One exchange over TCP."""
@@ -281,8 +280,3 @@ def _signal(container: _Container, number: signal.Signals) -> None:
             send = os.killpg if number is signal.SIGKILL else os.kill
             with contextlib.suppress(ProcessLookupError):
                 send(container.process.pid, number)
-
-
-def _last_words(container: _Container) -> str:
-    lines = container.book.collect(timeout_ms=0).lines
-    return "it wrote: " + (" / ".join(line.text for line in lines[-LAST_WORDS:]) or "nothing")

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import logging
 import os
 import select
 import signal
@@ -86,8 +85,6 @@ class Container:
         # Not gunicorn's own way to stop: it kills a proxy at work, and then may report that as an error.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             signal.signal(number, lambda *_: self._end(0))
-        # The log is the function's: who killed the proxy is told by the container's exit status.
-        logging.getLogger("gunicorn.error").addFilter(lambda record: "was sent" not in record.getMessage())
 
     def _on_fork(self, _master: object, _proxy: object) -> None:
         privileges.become(Role.PROXY, self._isolation)
@@ -95,8 +92,8 @@ class Container:
         master_pidfd = os.pidfd_open(os.getppid())
         threading.Thread(target=self._guard, args=(master_pidfd,), name="guard", daemon=True).start()
 
-    def _on_proxy_exit(self, master: Any, _proxy: object) -> None:
-        self._end(1 if master.LISTENERS else 0)  # gunicorn closes them before it ends the proxy by itself
+    def _on_proxy_exit(self, _master: object, _proxy: object) -> None:
+        self._end(1)
 
     def _on_stop(self, _master: object) -> None:
         self._end(0)

@@ -34,7 +34,6 @@ PORT = 8080  # where OpenWhisk's runtimes listen
 READY = "/ready"  # ours answers once it is up; stock ones answer anything at once
 KNOCK_S = 0.02  # between two attempts to reach a container that does not listen yet
 OOM_WAIT_S = 0.1  # for the news, after an answer that says that a process died
-LAST_WORDS = 5  # lines of a container that did not come up
 
 
 @dataclass(slots=True, eq=False)
@@ -239,7 +238,7 @@ class DockerContainers:
                 break
             if container.has_ended.wait(KNOCK_S):
                 raise self._ended(container)
-        raise ContainerError(f"no answer within {self._start_limit_s:g} s; {_last_words(container)}")
+        raise ContainerError(f"no answer within {self._start_limit_s:g} s; {container.book.last_words()}")
 
     def _attend(self, container: _Container) -> None:
         """Follow the log and see the container end; whatever goes wrong, its end is told."""
@@ -254,7 +253,7 @@ class DockerContainers:
 
     def _ended(self, container: _Container) -> ContainerError:
         ending = self._own_ending(container)
-        return ContainerError(f"it ended{f' ({ending})' if ending else ''}; {_last_words(container)}")
+        return ContainerError(f"it ended{f' ({ending})' if ending else ''}; {container.book.last_words()}")
 
     def _own_ending(self, container: _Container) -> Ending | None:
         try:
@@ -286,8 +285,3 @@ def _end(container: _Container) -> None:
         container.on_exit(container.id)
     container.has_ended.set()
     container.connections.cut()
-
-
-def _last_words(container: _Container) -> str:
-    lines = container.book.collect(timeout_ms=0).lines
-    return "it wrote: " + (" / ".join(line.text for line in lines[-LAST_WORDS:]) or "nothing")
