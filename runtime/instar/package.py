@@ -9,7 +9,6 @@ Nothing here reads torch or weights.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import re
@@ -17,14 +16,15 @@ from collections.abc import Iterable, Set
 from dataclasses import dataclass
 from typing import Any
 
+from instar import digests
 from instar.errors import DigestError, PackageError
 from instar.graph import codec, ir, spec
 from instar.graph.signature import RESULTS, Bounds, Port, Signature
 from instar.weights import layout
-from instar.weights.manifest import Weights
+from instar.weights.manifest import Span, Weights
 
 FORMAT = "instar-model"
-VERSION = 1
+VERSION = 2  # 1 had digests of another function
 MODEL_FILE = "model.json"
 MAX_JSON_BYTES = 64 * 1024 * 1024
 MAX_DIM = 2**31
@@ -49,6 +49,10 @@ class Tensor:
     nbytes: int
     digest: str
 
+    @property
+    def span(self) -> Span:
+        return Span(self.offset, self.nbytes, bytes.fromhex(self.digest))
+
 
 @dataclass(frozen=True, slots=True)
 class Package:
@@ -62,12 +66,12 @@ class Package:
 
     @property
     def structure_digest(self) -> str:
-        """SHA-256 of signature and graph in canonical JSON."""
+        """Digest of signature and graph in canonical JSON."""
         return _structure_digest(_encode_signature(self.signature), codec.encode(self.graph))
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the structure, the tensor index and the weights' digest: the model's identity."""
+        """Digest of the structure, the tensor index and the weights' digest: the model's identity."""
         return _model_digest(self.structure_digest, [_encode_tensor(t) for t in self.tensors], self.weights)
 
 
@@ -242,12 +246,12 @@ def _decode_weights(value: Any) -> Weights:
 
 
 def _structure_digest(signature: Any, graph: Any) -> str:
-    return hashlib.sha256(_canonical([VERSION, signature, graph])).hexdigest()
+    return digests.hexdigest(_canonical([VERSION, signature, graph]))
 
 
 def _model_digest(structure: str, tensors: Iterable[Any], weights: Weights) -> str:
     # Where the weights lie is no part of what the model is.
-    return hashlib.sha256(_canonical([structure, list(tensors), weights.digest])).hexdigest()
+    return digests.hexdigest(_canonical([structure, list(tensors), weights.digest]))
 
 
 def _canonical(value: Any) -> bytes:
@@ -283,5 +287,5 @@ def _is_size(value: Any) -> bool:
 
 def _digest(value: Any, where: str) -> str:
     if not isinstance(value, str) or not _HEX.match(value):
-        raise PackageError(f"{where} has {str(value)[:80]!r} where a SHA-256 in hexadecimal belongs")
+        raise PackageError(f"{where} has {str(value)[:80]!r} where a digest in hexadecimal belongs")
     return value

@@ -1,6 +1,6 @@
 """From the bytes of `model.json` to something that can be bound to weights at once.
 
-The first time, the package is decoded, checked and compiled. What came of it is kept under the SHA-256 of the very
+The first time, the package is decoded, checked and compiled. What came of it is kept under the digest of the very
 bytes it was made from, so the next process that meets them skips all three: a dict of code objects and plain tuples
 is read back in a fraction of a millisecond. A changed byte, another release or another Python is another key.
 
@@ -11,7 +11,6 @@ Kept code is code: it is read only from a folder that belongs to this user and t
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
 import marshal
@@ -25,19 +24,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from instar import package
+from instar import digests, package
 from instar.errors import PackageError
 from instar.graph import program
 from instar.graph.ir import TensorType
 from instar.graph.signature import Bounds, Port, Signature
 from instar.weights import layout
-from instar.weights.manifest import Weights
+from instar.weights.manifest import Weights, pack_spans
 
 logger = logging.getLogger(__name__)
 
-VERSION = 2
+VERSION = 3
 REMEMBERED = 32  # structures, of about a megabyte each
-_DIGEST_BYTES = 32
 _BUFFER_BYTES = 64 * 1024
 
 View = tuple[str, tuple[int, ...], tuple[int, ...], int]  # dtype, shape, strides, offset; both in elements
@@ -47,7 +45,7 @@ View = tuple[str, tuple[int, ...], tuple[int, ...], int]  # dtype, shape, stride
 class Prepared:
     """A checked and compiled package without its weights.
 
-    `views` has one for each weight.
+    `views` has one for each weight, `spans` where each lies in the file (`manifest.pack_spans`), in the same order.
     """
 
     signature: Signature
@@ -56,6 +54,7 @@ class Prepared:
     weights: Weights
     digest: str
     structure_digest: str
+    spans: bytes
 
 
 # Frozen values only, under the digest of what they were made from: sharing them is safe.
@@ -100,6 +99,7 @@ def of_package(decoded: package.Package) -> Prepared:
         weights=decoded.weights,
         digest=decoded.digest,
         structure_digest=decoded.structure_digest,
+        spans=pack_spans(t.span for t in decoded.tensors),
     )
 
 
@@ -136,7 +136,7 @@ def _views(tensors: Iterable[package.Tensor]) -> tuple[View, ...]:
 
 def _key(model_json: io.RawIOBase | io.BytesIO) -> str:
     # Through one small buffer: memory for the whole file would be new memory, and cost more than the hash.
-    digest, buffer = hashlib.sha256(), bytearray(_BUFFER_BYTES)
+    digest, buffer = digests.new(), bytearray(_BUFFER_BYTES)
     view = memoryview(buffer)
     while count := model_json.readinto(buffer):
         digest.update(view[:count])
@@ -151,8 +151,8 @@ def _read(path: Path) -> Prepared | None:
             data = memoryview(file.read())
     except OSError:
         return None
-    payload = data[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != data[:_DIGEST_BYTES]:
+    payload = data[digests.NBYTES :]
+    if digests.digest(payload) != data[: digests.NBYTES]:
         return None  # cut short by a crash or a full disk; it is written again
     return _from_plain(marshal.loads(payload))
 
@@ -166,7 +166,7 @@ def _keep(path: Path, prepared: Prepared) -> None:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with os.fdopen(handle, "wb") as file:
-                file.write(hashlib.sha256(payload).digest() + payload)
+                file.write(digests.digest(payload) + payload)
             os.rename(name, path)
         finally:
             with suppress(FileNotFoundError):
@@ -194,11 +194,12 @@ def _to_plain(p: Prepared) -> tuple[Any, ...]:
         (w.size, w.chunk_bytes, w.chunks, w.uri),
         p.digest,
         p.structure_digest,
+        p.spans,
     )
 
 
 def _from_plain(plain: tuple[Any, ...]) -> Prepared:
-    inputs, outputs, result, dims, (free, gated), names, views, weights, digest, structure = plain
+    inputs, outputs, result, dims, (free, gated), names, views, weights, digest, structure, spans = plain
     return Prepared(
         signature=Signature(
             inputs=tuple(Port(n, TensorType(d, s)) for n, d, s in inputs),
@@ -211,4 +212,5 @@ def _from_plain(plain: tuple[Any, ...]) -> Prepared:
         weights=Weights(*weights),
         digest=digest,
         structure_digest=structure,
+        spans=spans,
     )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
+import struct
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from instar import digests
 
 WEIGHTS_FILE = "model.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class Weights:
-    """The weights file: its size, SHA-256 of each chunk, and where it lies if not beside `model.json`."""
+    """The weights file: its size, the digest of each chunk, and where it lies if not beside `model.json`."""
 
     size: int
     chunk_bytes: int
@@ -19,6 +22,28 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """The file's address in a store: SHA-256 over size, chunk size and the chunks' digests."""
+        """The file's address in a store: the digest of size, chunk size and the chunks' digests."""
         text = f"{self.size}:{self.chunk_bytes}:{','.join(self.chunks)}"
-        return hashlib.sha256(text.encode()).hexdigest()
+        return digests.hexdigest(text.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where one tensor's bytes lie in the weights file, and their digest: equal ones need not be fetched twice."""
+
+    offset: int
+    nbytes: int
+    digest: bytes
+
+
+_SPAN = struct.Struct(f"<QQ{digests.NBYTES}s")
+
+
+def pack_spans(spans: Iterable[Span]) -> bytes:
+    """All of them in one piece, which is kept and read back without making an object for each."""
+    return b"".join(_SPAN.pack(span.offset, span.nbytes, span.digest) for span in spans)
+
+
+def unpack_spans(packed: bytes) -> Iterator[Span]:
+    """What `pack_spans` was given. Raises `struct.error` for anything else."""
+    return (Span(*fields) for fields in _SPAN.iter_unpack(packed))

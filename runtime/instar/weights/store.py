@@ -10,13 +10,13 @@ there and are never changed, so whoever has mapped one may trust what it reads.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from instar import digests
 from instar.errors import DigestError, PackageError, SourceError
 from instar.weights import source
 from instar.weights.manifest import WEIGHTS_FILE, Weights
@@ -99,7 +99,7 @@ def _verified(weights: Weights, location: str | Path) -> Iterator[bytes]:
 
 
 def _match(weights: Weights, number: int, chunk: bytes, location: str | Path) -> bytes:
-    found = hashlib.sha256(chunk).hexdigest()
+    found = digests.hexdigest(chunk)
     if found != weights.chunks[number]:
         begin = number * weights.chunk_bytes
         raise DigestError(

@@ -5,18 +5,18 @@ The one rule: a path either holds a whole, synced file or nothing; what was half
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from instar import digests
 from instar.weights import layout
 
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """What was written: size in bytes, SHA-256 of each chunk of the file and of each tensor's bytes."""
+    """What was written: size in bytes, the digest of each chunk of the file and of each tensor's bytes."""
 
     size: int
     chunks: tuple[str, ...]
@@ -34,11 +34,11 @@ def write(
     `progress` is told the number of bytes after each piece. Raises `OSError` (no space, no permission); then no
     file is left at `path`.
     """
-    digests: list[str] = []
+    of_tensors: list[str] = []
     chunks = _Chunks()
     try:
         with path.open("xb") as file:
-            for piece in _pieces(plan, tensors, digests):
+            for piece in _pieces(plan, tensors, of_tensors):
                 file.write(piece)
                 chunks.feed(piece)
                 progress(len(piece))
@@ -48,16 +48,16 @@ def write(
         if not isinstance(error, FileExistsError):
             path.unlink(missing_ok=True)
         raise
-    return Written(plan.size, chunks.finish(), tuple(digests))
+    return Written(plan.size, chunks.finish(), tuple(of_tensors))
 
 
-def _pieces(plan: layout.Layout, tensors: Iterable[memoryview], digests: list[str]) -> Iterator[memoryview]:
+def _pieces(plan: layout.Layout, tensors: Iterable[memoryview], of_tensors: list[str]) -> Iterator[memoryview]:
     yield memoryview(plan.header)
     position = len(plan.header)
     for offset, data in zip(plan.offsets, tensors, strict=True):
         if offset > position:
             yield memoryview(bytes(offset - position))
-        digests.append(hashlib.sha256(data).hexdigest())
+        of_tensors.append(digests.hexdigest(data))
         for begin in range(0, len(data), layout.CHUNK_BYTES):
             yield data[begin : begin + layout.CHUNK_BYTES]
         position = offset + len(data)
@@ -65,11 +65,11 @@ def _pieces(plan: layout.Layout, tensors: Iterable[memoryview], digests: list[st
 
 
 class _Chunks:
-    """SHA-256 of each whole chunk of what is fed to it."""
+    """The digest of each whole chunk of what is fed to it."""
 
     def __init__(self) -> None:
         self._done: list[str] = []
-        self._hash = hashlib.sha256()
+        self._hash = digests.new()
         self._room = layout.CHUNK_BYTES
 
     def feed(self, data: memoryview) -> None:
@@ -88,4 +88,4 @@ class _Chunks:
 
     def _close(self) -> None:
         self._done.append(self._hash.hexdigest())
-        self._hash, self._room = hashlib.sha256(), layout.CHUNK_BYTES
+        self._hash, self._room = digests.new(), layout.CHUNK_BYTES
