@@ -34,7 +34,6 @@ from typing import TYPE_CHECKING, Any
 from deploy.image import make
 
 from tests.bench import figures, image_subjects, proportional
-from tests.bench.bench_runtime import percentile
 from tests.bench.image_subjects import Runtime, request
 from tests.bench.proportional import Memory
 from tests.image.containers import LABEL, ImageContainer
@@ -242,14 +241,20 @@ def runs(bench: Bench, runtimes: Sequence[Runtime], module: torch.nn.Module) -> 
                 bar.update(1 / len(pairs))
         by_round = list(zip(*found.values(), strict=True))
         differences[clients] = [
-            tuple(percentile(mine, share) - percentile(theirs, share) for share in (0.5, 0.99))  # type: ignore[misc]
+            tuple(figures.percentile(mine, share) - figures.percentile(theirs, share) for share in (0.5, 0.99))  # type: ignore[misc]
             for mine, theirs in by_round
         ]
         for name, rounds in found.items():
             everything = [taken for times in rounds for taken in times]
-            rows.append((f"{name}, {clients} clients", percentile(everything, 0.5), percentile(everything, 0.99)))
+            rows.append(
+                (
+                    f"{name}, {clients} clients",
+                    figures.percentile(everything, 0.5),
+                    figures.percentile(everything, 0.99),
+                )
+            )
             for times in rounds:
-                p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+                p50, p99 = figures.percentile(times, 0.5), figures.percentile(times, 0.99)
                 bench.report.row(kind="run", runtime=name, clients=clients, p50_ms=p50, p99_ms=p99)
     for index, name in enumerate(("run_over_stock_ms_p50", "run_over_stock_ms_p99")):
         by_clients = [[one[index] for one in found] for found in differences.values()]

@@ -17,9 +17,7 @@ is imported here, and one container at a time, for shared pages are divided amon
 from __future__ import annotations
 
 import json
-import math
 import os
-import socket
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -27,7 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.bench import figures
+from tests.bench import asking, figures, proportional
 from tests.runtime.containers import Container, zipped_folder
 
 if TYPE_CHECKING:
@@ -122,13 +120,13 @@ def runs(report: figures.Report, folder: Path, rounds: int) -> None:
         report.row(kind="run", module_ms=module_ms, run_ms=run_ms, empty_ms=empty_ms)
     overheads = [run - module for run, module in zip(taken["run"], taken["module"], strict=True)]
     report.measure("run_overhead_ms_p50", overheads)
-    report.state("run_overhead_ms_p99", percentile(overheads, 0.99))
+    report.state("run_overhead_ms_p99", figures.percentile(overheads, 0.99))
     report.say(
         f"{rounds} rounds, a convolutional network of {sum(p.numel() for p in module.parameters())} parameters "
         "on one image [1, 3, 64, 64], one thread of torch, a new connection for each run\n\n"
         + figures.table(
             ("ms", "lower quartile", "median", "upper quartile", "p99"),
-            [(name, *figures.quartiles(values), percentile(values, 0.99)) for name, values in taken.items()],
+            [(name, *figures.quartiles(values), figures.percentile(values, 0.99)) for name, values in taken.items()],
         )
     )
 
@@ -163,36 +161,14 @@ def pack(module: torch.nn.Module, image: torch.Tensor, folder: Path) -> None:
 
 def expect(container: Container, path: str, document: Any, answer: Any) -> None:
     """One request on a connection of its own; its answer must be this one."""
-    body = json.dumps(document).encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: action:8080\r\nContent-Type: application/json\r\n"
-    # By hand, for Python's own client takes as long as half of all that is timed here.
-    with socket.create_connection(("127.0.0.1", container.port)) as connection:
-        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        found = b""
-        while not found.endswith(b"}\n"):  # as each of our answers does, and none before its end
-            piece = connection.recv(1 << 16)
-            if not piece:
-                break
-            found += piece
-    if json.loads(found.partition(b"\r\n\r\n")[2]) != answer:
-        raise ValueError(f"{path} answered {found[:300]!r} instead of {str(answer)[:200]}")
+    found = asking.request(("127.0.0.1", container.port), "POST", path, json.dumps(document).encode())
+    if found != answer:
+        raise ValueError(f"{path} answered {str(found)[:300]} instead of {str(answer)[:200]}")
 
 
 def pss_mib(container: Container) -> dict[str, float]:
     """The proportional set size of each process of a container."""
-    return {role: _pss_kib(pid) / 1024 for role, pid in container.processes().items()}
-
-
-def _pss_kib(pid: int) -> int:
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1])
-    raise ValueError(f"the kernel tells no proportional set size of process {pid}")
-
-
-def percentile(values: list[float], share: float) -> float:
-    """The smallest value that at least this share of all values does not exceed."""
-    return sorted(values)[math.ceil(share * len(values)) - 1]
+    return {role: proportional.of_process(pid).pss for role, pid in container.processes().items()}
 
 
 @contextmanager

@@ -149,6 +149,12 @@ def quartiles(values: Iterable[float]) -> tuple[float, float, float]:
     return lower, middle, upper
 
 
+def percentile(values: Iterable[float], share: float) -> float:
+    """The smallest value that at least this share of all values does not exceed."""
+    samples = sorted(values)
+    return samples[math.ceil(share * len(samples)) - 1]
+
+
 def geometric_mean(values: Iterable[float]) -> float:
     """The mean for ratios. Raises `ValueError` on a value that is not above zero, or on none."""
     samples = list(values)

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import json
 import os
-import socket
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from instar.action.privileges import RUNTIME_UID
+from tests.bench import asking
 from tests.image.containers import LABEL, PORT, ImageContainer
 from tests.runtime.containers import zipped, zipped_folder
 
@@ -26,8 +25,6 @@ if TYPE_CHECKING:
 
 Volumes = Mapping[str, Mapping[str, str]]
 
-ANSWER_S = 120
-RETRY_S = 0.002  # between attempts to connect to a container that does not listen yet
 MEMORY_MIB = 1024
 SERVER = Path(__file__).parent / "stock_like.py"
 PLAIN = ["/opt/instar/bin/python", "-m", "gunicorn", "--chdir", "/stock", "--bind", f"0.0.0.0:{PORT}"]
@@ -136,27 +133,4 @@ def _init(code: bytes) -> bytes:
 
 def request(container: ImageContainer, method: str, path: str, body: bytes = b"") -> Any:
     """One request on a connection of its own; its answer, which must be a JSON object with status 200."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: action:8080\r\nContent-Type: application/json\r\n"
-    # By hand, for Python's own client takes as long as half of all that is timed here.
-    with _connected(container) as connection:
-        connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
-        found = b""
-        while not found.endswith(b"}\n"):  # as each of the answers does, and none before its end
-            piece = connection.recv(1 << 16)
-            if not piece:
-                break
-            found += piece
-    if not found.startswith(b"HTTP/1.1 200"):
-        raise ValueError(f"{method} {path} was answered with {found[:300]!r}")
-    return json.loads(found.partition(b"\r\n\r\n")[2])
-
-
-def _connected(container: ImageContainer) -> socket.socket:
-    deadline = time.monotonic() + ANSWER_S
-    while True:
-        try:
-            return socket.create_connection((container.address, PORT), timeout=ANSWER_S)
-        except ConnectionRefusedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(RETRY_S)  # nothing tells when a socket of another network begins to listen
+    return asking.request((container.address, PORT), method, path, body)

@@ -113,3 +113,8 @@ def test_quick_and_json_are_off_unless_asked_for() -> None:
     assert figures.Settings.of({}) == figures.Settings(json=False, quick=False)
     assert figures.Settings.of({"JSON": "0", "QUICK": ""}) == figures.Settings(json=False, quick=False)
     assert figures.Settings.of({"JSON": "1", "QUICK": "1"}) == figures.Settings(json=True, quick=True)
+
+
+def test_a_percentile_is_one_of_the_values() -> None:
+    assert figures.percentile([3, 1, 2], 0.5) == 2
+    assert figures.percentile(range(1, 101), 0.99) == 99
