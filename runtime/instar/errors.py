@@ -6,6 +6,7 @@
     │   ├── GraphError      its graph breaks the written grammar
     │   └── DigestError     its bytes are not the bytes that were packed
     ├── SourceError         weights cannot be read from where they lie
+    │   └── TransientError  … just now; another try may do better
     ├── InputError          a model was called with something that does not fit its signature
     ├── ExecutionError      an operator failed while the model ran
     ├── ArchiveError        an action's code cannot be unpacked
@@ -40,6 +41,14 @@ class DigestError(PackageError):
 
 class SourceError(InstarError):
     """Weights cannot be read from the place that the package names."""
+
+
+class TransientError(SourceError):
+    """Weights cannot be read just now: worth another try, `retry_after_s` from now if the source says when."""
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
 
 
 class InputError(InstarError):
