@@ -32,7 +32,7 @@ def delay_s(
     """Seconds to wait before the next try; None: give up.
 
     `failures` have happened in a row without progress, at least one; `elapsed_s` is the time since the transfer
-    began. `retry_after_s` is what the source asked for, which is never cut short. `draw` is a random number in [0, 1).
+    began. `retry_after_s` is what the source asked for, which is never cut short. `draw` is random, in [0, 1).
     """
     if failures >= patience.failures:
         return None
