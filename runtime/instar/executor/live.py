@@ -6,19 +6,22 @@ cache and a program that tried to write to them would be stopped by the hardware
 
 from __future__ import annotations
 
-import mmap
+import threading
 import traceback
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor
 from typing import Any
 
 import torch
 
-from instar.errors import ExecutionError, InputError
+from instar.errors import ExecutionError, InputError, InstarError
+from instar.executor.meter import NOTHING, Reading
 from instar.executor.prepare import Prepared
 from instar.graph import program
 from instar.graph.signature import Port, Signature
+from instar.weights.arrival import Arrival
+from instar.weights.manifest import unpack_spans
 
 # All that generated code may see of Python.
 _PYTHON: dict[str, Any] = {
@@ -53,39 +56,151 @@ def namespace(compiled: program.Program) -> dict[str, Any]:
     return found
 
 
-class LiveModel:
-    """A model that can be run. Safe to run from several threads at once; `close` frees the mapping."""
+Bring = Callable[[], Arrival]
+Bind = Callable[[Prepared, Arrival], list[torch.Tensor]]
 
-    def __init__(self, prepared: Prepared, mapping: mmap.mmap | None, weights: list[torch.Tensor]) -> None:
+
+class LiveModel:
+    """A model that can be run, if need be while its weights arrive.
+
+    Safe to run from several threads at once. Until all weights are there it runs *gated*: before each stage it waits
+    for those that the stage is the first to use. Then it runs *free*, the same program without a trace of waiting.
+    Where weights do not come, the run that waits for them gets the error, and the next run has them brought afresh.
+    """
+
+    def __init__(self, prepared: Prepared, bring: Bring, bind: Bind) -> None:
+        """`bring` has the weights brought, `bind` makes tensors of them; both again if that fails on the way."""
         self.signature: Signature = prepared.signature
         self.digest = prepared.digest
         self.structure_digest = prepared.structure_digest
-        self._mapping = mapping
-        names = namespace(prepared.program)
-        names["weights"] = weights
-        self._run: Callable[..., tuple[torch.Tensor, ...]] = types.FunctionType(prepared.program.free, names)
-        self._code = prepared.program.free
+        self._prepared = prepared
+        self._bring = bring
+        self._bind = bind
+        self._names = namespace(prepared.program)
+        self._lock = threading.Lock()
+        self._is_abandoned = False
+        self._spent = NOTHING  # by arrivals that have ended
+        self._arrival: Arrival | None = None
+        self._run: Callable[..., tuple[torch.Tensor, ...]] | None = None
+        self._take(bring())
 
     def __repr__(self) -> str:
         return f"<LiveModel {self.digest[:12]} {self.signature}>"
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether all its weights are there."""
+        return self._arrival is not None and self._arrival.is_whole
+
     def run(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Run the model once. `inputs` are CPU tensors by name; the outputs come in the signature's order.
 
-        Raises `InputError` if the inputs do not fit the signature, `ExecutionError` if an operator fails.
+        Raises `InputError` if the inputs do not fit the signature, `ExecutionError` if an operator fails, and
+        `SourceError` or `DigestError` if weights that it needs do not come.
         """
         values = fit(self.signature, inputs)
+        run = self._run or self._next_run()
         with torch.inference_mode():
             try:
-                return self._run(*values)
+                return run(*values)
+            except InstarError:
+                raise
             except Exception as error:
                 raise ExecutionError(self._explain(error)) from error
+
+    def wait(self) -> None:
+        """Return when all weights are there. Raises `SourceError` or `DigestError` if they do not come."""
+        self._current().wait_all()
+
+    def spent(self) -> Reading:
+        """What bringing the weights has cost so far."""
+        return self._spent if self._arrival is None else self._spent + _spent(self._arrival)
+
+    def abandon(self) -> None:
+        """Have runs that wait for weights give up."""
+        with self._lock:
+            self._is_abandoned = True
+            if self._arrival is not None:
+                self._arrival.abandon()
+
+    def close(self) -> None:
+        """Let go of the weights. It cannot be run any more; nobody may be running it."""
+        with self._lock:
+            self._leave()
+
+    def _current(self) -> Arrival:
+        """The weights' arrival, begun afresh if the last one has failed."""
+        with self._lock:
+            if self._arrival is None or (self._arrival.error is not None and not self._arrival.is_whole):
+                self._leave()
+                self._take(self._bring())
+            assert self._arrival is not None  # just taken
+            return self._arrival
+
+    def _take(self, arrival: Arrival) -> None:
+        self._arrival = arrival
+        if self._is_abandoned:
+            arrival.abandon()
+        try:
+            self._names["weights"] = self._bind(self._prepared, arrival)
+        except BaseException:
+            self._leave()
+            raise
+        if arrival.is_whole:
+            self._go_free()
+
+    def _leave(self) -> None:
+        self._run = None
+        self._names.pop("weights", None)
+        if self._arrival is not None:
+            self._spent += _spent(self._arrival)
+            self._arrival.close()
+            self._arrival = None
+
+    def _go_free(self) -> None:
+        self._run = types.FunctionType(self._prepared.program.free, self._names)
+
+    def _next_run(self) -> Callable[..., tuple[torch.Tensor, ...]]:
+        """The program for a run that begins now."""
+        arrival = self._current()
+        if arrival.is_whole:
+            self._go_free()
+            return types.FunctionType(self._prepared.program.free, self._names)
+        code, stages = self._prepared.program.gated()
+        needs = needed(self._prepared, stages)
+
+        def gate(stage: int) -> None:
+            for first, last in needs[stage]:
+                arrival.wait(first, last)
+
+        return types.FunctionType(code, {**self._names, "gate": gate})
 
     def _explain(self, error: Exception) -> str:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == program.FUNCTION]
         where = f"node {program.node_of_line(lines[-1])} of the graph" if lines and lines[-1] else "the graph"
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         return f"{where} failed: {type(error).__name__}: {first}"
+
+
+def needed(prepared: Prepared, stages: Sequence[program.Stage]) -> list[list[tuple[int, int]]]:
+    """For each stage, the chunks, from first to last, that hold the weights which it is the first to use."""
+    spans = [(span.offset, span.nbytes) for span in unpack_spans(prepared.spans)]
+    size = prepared.weights.chunk_bytes
+    found = []
+    for stage in stages:
+        ranges: list[tuple[int, int]] = []
+        for offset, nbytes in sorted(spans[weight] for weight in stage.weights):
+            first, last = offset // size, max(offset, offset + nbytes - 1) // size
+            if ranges and first <= ranges[-1][1] + 1:
+                ranges[-1] = ranges[-1][0], max(last, ranges[-1][1])
+            else:
+                ranges.append((first, last))
+        found.append(ranges)
+    return found
+
+
+def _spent(arrival: Arrival) -> Reading:
+    return Reading(arrival.fetched_bytes, arrival.present_bytes, arrival.reused_bytes, arrival.waited_ns)
 
 
 def fit(signature: Signature, inputs: Mapping[str, torch.Tensor]) -> list[torch.Tensor]:

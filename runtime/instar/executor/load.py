@@ -1,32 +1,58 @@
-"""A package becomes a live model: prepare, map, bind.
+"""A package becomes a live model: prepare, map, bind. None of it waits for weights.
 
-Structure is read back from what this node compiled before, weights are one mapping, and binding is one view a
-tensor. No byte of the weights is copied, and none is read before an operator asks for it.
+Structure is read back from what this node compiled before, weights are one mapping of the store's file, there or on
+its way, and binding is one view a tensor. No byte of the weights is copied, and none is read before an operator asks
+for it.
 """
 
 from __future__ import annotations
 
 import mmap
-import os
 import warnings
 from pathlib import Path
 
 import torch
 
-from instar.errors import DigestError
 from instar.executor.live import LiveModel
 from instar.executor.prepare import Prepared, prepare
 from instar.package import MODEL_FILE
+from instar.weights.arrival import Arrival
+from instar.weights.fetch import Fetcher
+from instar.weights.manifest import WEIGHTS_FILE
+from instar.weights.pipeline import Urgency
 from instar.weights.store import Store
 
 
 def load(package_dir: Path, *, store: Store) -> LiveModel:
-    """Load the model package in a folder, its weights by way of the node's store.
+    """Load the model package in a folder and wait until all its weights are on the node.
 
     Raises `PackageError` if the package is damaged or forged, `SourceError` if its weights cannot be had.
     """
-    prepared = structure(package_dir, store=store)
-    return bind(prepared, store.weights(prepared.weights, package_dir))
+    fetcher = Fetcher(store)
+    try:
+        model = begin(package_dir, fetcher=fetcher)
+        try:
+            model.wait()
+        except BaseException:
+            model.close()
+            raise
+        return model
+    finally:
+        fetcher.close()
+
+
+def begin(package_dir: Path, *, fetcher: Fetcher, urgency: Urgency = Urgency.REQUEST) -> LiveModel:
+    """Load the structure of a package and have its weights brought; a run waits for what it needs of them.
+
+    Raises `PackageError` if the package is damaged or forged, `SourceError` if its weights can never be had.
+    """
+    prepared = structure(package_dir, store=fetcher.store)
+    location = prepared.weights.uri if prepared.weights.uri is not None else package_dir / WEIGHTS_FILE
+
+    def bring() -> Arrival:
+        return fetcher.begin(prepared.weights, location, spans=prepared.spans, urgency=urgency)
+
+    return LiveModel(prepared, bring, bind)
 
 
 def structure(package_dir: Path, *, store: Store) -> Prepared:
@@ -34,14 +60,9 @@ def structure(package_dir: Path, *, store: Store) -> Prepared:
     return prepare(package_dir / MODEL_FILE, store.root / "compiled")
 
 
-def bind(prepared: Prepared, weights: Path) -> LiveModel:
-    """Map a file of the store and bind each tensor to its place in it."""
-    mapping = _map(weights, prepared.weights.size)
-    return LiveModel(prepared, mapping, views(prepared, mapping))
-
-
-def views(prepared: Prepared, mapping: mmap.mmap) -> list[torch.Tensor]:
-    """One tensor for each weight, all of them in the memory of `mapping`."""
+def bind(prepared: Prepared, arrival: Arrival) -> list[torch.Tensor]:
+    """One tensor for each weight, all of them in one read-only mapping of the file, there or on its way."""
+    mapping = mmap.mmap(arrival.descriptor, prepared.weights.size, mmap.MAP_SHARED, mmap.PROT_READ)
     with warnings.catch_warnings(), torch.inference_mode():
         # The mapping is read-only on purpose; torch warns that writing to it would crash.
         warnings.simplefilter("ignore", UserWarning)
@@ -53,11 +74,3 @@ def views(prepared: Prepared, mapping: mmap.mmap) -> list[torch.Tensor]:
             of_dtype[dtype] = whole[:usable].view(kind)
         as_strided = torch.as_strided
         return [as_strided(of_dtype[dtype], shape, strides, at) for dtype, shape, strides, at in prepared.views]
-
-
-def _map(path: Path, size: int) -> mmap.mmap:
-    with path.open("rb") as file:
-        found = os.fstat(file.fileno()).st_size
-        if found != size:
-            raise DigestError(f"{path} has {found} bytes instead of {size}; remove it, so that it is fetched again")
-        return mmap.mmap(file.fileno(), size, mmap.MAP_SHARED, mmap.PROT_READ)

@@ -3,8 +3,8 @@
 The one rule: who waits comes first, and nobody waits for ever. While somebody waits for a transfer, reads for less
 urgent ones pause where they are, and only one read in `TURNS` is theirs; when it has all it asked for, they go on.
 
-Pure: no clock, no threads, no I/O. `Pipeline` belongs to one fetcher, which calls it under one lock, and asks it again
-(`next`, `may_go_on`) after every change. What a read is (a range of a URL, pieces of other files) it does not know.
+Pure: no clock, no threads, no I/O. `Pipeline` belongs to one fetcher, which calls it under one lock, and asks it
+again (`next`, `may_go_on`) after every change. It does not know what a read is: a range of a URL, pieces of files.
 """
 
 from __future__ import annotations
@@ -16,13 +16,15 @@ from typing import NewType
 
 TransferId = NewType("TransferId", str)
 
-TURNS = 16  # of so many reads one is for the less urgent: those who wait lose a sixteenth to them
+TURNS = 32  # of so many reads one is for the less urgent: all that those who wait lose to them
 
 # A request that computes will soon wait again. Only after so many reads of its transfer that it did not ask for is it
 # taken for gone: else others would fill the link in each of its pauses, and it would find their reads in its way.
 LINGER = 8
 
 _MISSING, _READING, _PRESENT = 0, 1, 2
+_STATES = bytes([_MISSING] + [_PRESENT] * 255)  # of the flags that `begin` is given
+_NOBODY = (2, 2)  # the last level: nobody waits
 
 
 class Urgency(IntEnum):
@@ -55,7 +57,7 @@ class Ask:
 
 @dataclass(slots=True)
 class _Transfer:
-    """A file on its way. `states` has a byte for each chunk, so the first missing one is a search at memory's speed."""
+    """A file on its way. `states` has a byte for each chunk: the first missing one is found at memory's speed."""
 
     states: bytearray
     urgency: Urgency
@@ -64,6 +66,7 @@ class _Transfer:
     reading: int = 0
     stalled: int = 0
     asks: list[Ask] = field(default_factory=list)
+    was_asked_for: bool = False
     lingering: Urgency = Urgency.PREFETCH  # what the last ask was for …
     linger: int = 0  # … and how many reads more it is taken to be there still
     served: int = 0  # the turn of its last read
@@ -74,9 +77,9 @@ class _Transfer:
 
     @property
     def level(self) -> tuple[int, int]:
-        """Smaller goes first: what it is for, and whether somebody waits."""
+        """Smaller goes first: what it is for; then who waits, who has waited, and who has not begun to."""
         if not self.is_awaited:
-            return (self.urgency, 1)
+            return (self.urgency, 1 if self.was_asked_for else 2)
         return (min(self.urgency, min((ask.urgency for ask in self.asks), default=self.lingering)), 0)
 
     @property
@@ -105,6 +108,8 @@ class Pipeline:
         self._transfers: dict[TransferId, _Transfer] = {}
         self._reads: dict[Read, bool] = {}  # in flight; True while nothing comes from its source
         self._let_through: Read | None = None  # the one read of a less urgent transfer that goes on all the same
+        self._behind: dict[Read, Read] = {}  # a read, and the one that the same reader goes on with
+        self._queued: set[Read] = set()  # reads that their reader has not come to yet
         self._elsewhere: Urgency | None = None
         self._turn = 0
         self._owed = 0  # reads for who waits since the last one for the less urgent
@@ -139,7 +144,10 @@ class Pipeline:
     def end(self, transfer: TransferId) -> None:
         """Forget it, whole or given up. What is said of its reads afterwards changes nothing."""
         del self._transfers[transfer]
-        self._reads = {read: stalled for read, stalled in self._reads.items() if read.transfer != transfer}
+        for read in [read for read in self._reads if read.transfer == transfer]:
+            del self._reads[read]
+            self._queued.discard(read)
+            self._behind.pop(read, None)
         if self._let_through is not None and self._let_through.transfer == transfer:
             self._let_through = None
 
@@ -153,6 +161,7 @@ class Pipeline:
         left = last + 1 - first - found.states.count(_PRESENT, first, last + 1)
         ask = Ask(transfer, first, last, urgency, left)
         if left:
+            found.was_asked_for = True
             found.asks.append(ask)
             found.asks.sort(key=lambda one: one.urgency)  # stable: of equal ones the first to ask
         return ask
@@ -197,6 +206,25 @@ class Pipeline:
             self._owe()
         return read
 
+    def following(self, read: Read) -> Read | None:
+        """The chunk after that of `read`, for the same reader to read in the same go; None if it is not missing.
+
+        It moves when `read` has ended, and counts from then on. None, too, if somebody waits for another chunk.
+        """
+        found, chunk = self._transfers.get(read.transfer), read.chunk + 1
+        if found is None or found.states[chunk : chunk + 1] != bytes([_MISSING]):
+            return None
+        if not found.is_in_order and found.next_chunk != chunk:
+            return None
+        following = self._hand_out(read.transfer, chunk)
+        self._behind[read] = following
+        self._queued.add(following)
+        return following
+
+    def missing(self, transfer: TransferId) -> int:
+        """How many chunks are neither there nor being read."""
+        return self._transfers[transfer].states.count(_MISSING)
+
     def may_go_on(self, read: Read) -> bool:
         """Whether a read goes on to its next piece; False while it has to pause for somebody more urgent.
 
@@ -239,15 +267,15 @@ class Pipeline:
     @property
     def _hold(self) -> tuple[int, int]:
         """The level of the most urgent one that is waited for: nobody below it goes on."""
-        nobody = (Urgency.PREFETCH, 1)
-        elsewhere = nobody if self._elsewhere is None else (self._elsewhere, 0)
-        return min((t.level for t in self._transfers.values() if t.is_awaited and not t.stalled), default=nobody)
+        elsewhere = _NOBODY if self._elsewhere is None else (self._elsewhere, 0)
+        ours = (t.level for t in self._transfers.values() if t.is_awaited and not t.stalled)
+        return min([elsewhere, *ours])
 
     def _is_paused(self, read: Read, hold: tuple[int, int]) -> bool:
         return self._transfers[read.transfer].level > hold and read != self._let_through
 
     def _moves(self, read: Read, hold: tuple[int, int]) -> bool:
-        return not self._reads[read] and not self._is_paused(read, hold)
+        return not self._reads[read] and read not in self._queued and not self._is_paused(read, hold)
 
     def _owe(self) -> None:
         """One more read for somebody who waits. When it is the others' turn, one that has begun goes on first."""
@@ -263,9 +291,12 @@ class Pipeline:
             self._owed, self._let_through = 0, chosen
 
     def _start(self, name: TransferId) -> Read:
+        return self._hand_out(name, self._transfers[name].next_chunk)
+
+    def _hand_out(self, name: TransferId, chunk: int) -> Read:
         found = self._transfers[name]
         self._turn += 1
-        read = Read(name, found.next_chunk, self._turn)
+        read = Read(name, chunk, self._turn)
         found.states[read.chunk] = _READING
         found.reading += 1
         found.served = self._turn
@@ -279,6 +310,9 @@ class Pipeline:
             return None
         if read == self._let_through:
             self._let_through = None
+        self._queued.discard(read)
+        if (behind := self._behind.pop(read, None)) is not None:
+            self._queued.discard(behind)
         found = self._transfers[read.transfer]
         found.states[read.chunk] = state
         found.reading -= 1

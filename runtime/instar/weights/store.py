@@ -1,25 +1,40 @@
 """The node's store: weights files under the digest of their content, shared by every container of the node.
 
-The one rule: a file is visible under its digest only when every chunk matched. Files are read-only once they are
-there and are never changed, so whoever has mapped one may trust what it reads.
+The rule: no byte is visible before its digest matched. A whole file is read-only and never changes; a file on its way
+holds verified chunks only, and its map says which. Nothing here is lost by a crash at any point: the directory is the
+state, and locks, which end with their holder, say who does what.
 
-    <root>/weights/<digest>      a whole weights file, mode 0444
-    <root>/incoming/…            a file on its way; worthless after a crash, removed by the next arrival
-    <root>/compiled/<key>        programs that this node has compiled (`executor/compiled.py`)
+    <root>/weights/<digest>        a whole weights file, mode 0444
+    <root>/weights/<digest>.spans  where its tensors lie, with their digests (`manifest.pack_spans`)
+    <root>/incoming/<digest>       a file on its way, with all its space reserved
+    <root>/incoming/<digest>.map   which of its chunks are there (`chunkmap.py`); its lock says who fetches them
+    <root>/pins/<digest>           a whole file that is not to be evicted
+    <root>/asks                    who waits for what (`asks.py`)
+    <root>/lock                    held for the moment in which files appear, change their place or go
+    <root>/compiled/<key>          programs that this node has compiled (`executor/prepare.py`)
+
+Whoever maps a file holds a shared lock on it, so that nobody takes it for unused.
 """
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from instar import digests
-from instar.errors import DigestError, PackageError, SourceError
-from instar.weights import source
-from instar.weights.manifest import WEIGHTS_FILE, Weights
+from instar.errors import SourceError
+from instar.weights import kernel
+from instar.weights.asks import Asks
+from instar.weights.chunkmap import ChunkMap, State
+from instar.weights.manifest import Weights
+
+READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def default_root(environment: dict[str, str]) -> Path:
@@ -30,93 +45,203 @@ def default_root(environment: dict[str, str]) -> Path:
     return Path(cache) / "instar"
 
 
+@dataclass(slots=True)
+class Whole:
+    """A whole file. Owns the descriptor, and with it the shared lock."""
+
+    descriptor: int
+
+
+class Partial:
+    """A file on its way. Owns its map and a descriptor of the file, with a shared lock on it."""
+
+    def __init__(self, weights: Weights, map_: ChunkMap, descriptor: int) -> None:
+        self.weights = weights
+        self.map = map_
+        self.descriptor = descriptor
+
+    def write(self, at: int, data: memoryview) -> None:
+        """Put verified bytes in their place. Raises `OSError`; the owner alone may call this."""
+        while data:
+            count = os.pwrite(self.descriptor, data, at)
+            data, at = data[count:], at + count
+
+    def recheck(self) -> int:
+        """Hold the chunks that are said to be there against their digests; returns how many were not.
+
+        For a new owner after a crash of the machine, when the map may be ahead of what the disk holds.
+        """
+        lost = 0
+        for number, flag in enumerate(bytes(self.map.flags)):
+            if flag and self.digest(number) != self.weights.chunks[number]:
+                self.map.unmark(number)
+                lost += 1
+        return lost
+
+    def digest(self, chunk: int) -> str:
+        """The digest of what stands in a chunk's place."""
+        size = self.weights.chunk_bytes
+        return digests.hexdigest(os.pread(self.descriptor, size, chunk * size))
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            self.map.close()
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+
 class Store:
-    """Weights files of one node. Holds no state of its own: the directory is the state."""
+    """The weights files of one node. Holds no state of its own: the directory is the state."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def weights(self, weights: Weights, package_dir: Path) -> Path:
-        """The file that holds exactly these weights, fetched and verified first if the node lacks it.
+    def __repr__(self) -> str:
+        return f"<Store {self.root}>"
 
-        The bytes come from `weights.uri`, or from the file beside `model.json`. Raises `SourceError` where they
-        cannot be read, `DigestError` where they are not what was packed.
+    def whole(self, weights: Weights) -> Whole | None:
+        """The file with just these weights, if the node has all of it. Raises `SourceError` if it is damaged."""
+        path = self.place(weights.digest)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise self._refusal("be read", error) from error
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        found = os.fstat(descriptor).st_size
+        if found != weights.size:
+            os.close(descriptor)
+            raise SourceError(f"{path} has {found} bytes instead of {weights.size}; remove it: `instar store verify`")
+        with suppress(OSError):  # a store that may only be read keeps no account of use
+            os.utime(path)
+        return Whole(descriptor)
+
+    def partial(self, weights: Weights) -> Partial | None:
+        """The file on its way, begun if need be; None if meanwhile it is whole.
+
+        Raises `SourceError` if the store cannot take it, or may only be read and nobody fetches it.
         """
-        path = self.root / "weights" / weights.digest
-        if not path.exists():
-            location = weights.uri if weights.uri is not None else package_dir / WEIGHTS_FILE
-            self._fetch(weights, location, path)
-        return path
+        try:
+            with self.locked():
+                if self.place(weights.digest).exists():
+                    return None
+                if (found := self._open(weights)) is None:
+                    self._begin(weights)
+                    found = self._open(weights)
+                return found
+        except OSError as error:
+            if error.errno not in READ_ONLY_ERRORS:
+                raise self._refusal(f"take {weights.size} bytes of weights", error) from error
+            if (found := self._open(weights)) is None and not self.place(weights.digest).exists():
+                raise SourceError(
+                    f"the node's store {self.root} may only be read here, it lacks these weights and nobody fetches "
+                    "them: let `instar serve` fetch them, or set INSTAR_STORE to a folder that may be written"
+                ) from error
+            return found
 
-    def _fetch(self, weights: Weights, location: str | Path, path: Path) -> None:
+    def publish(self, partial: Partial, spans: bytes) -> None:
+        """Give a file whose chunks are all there its place. Returns when the disk has it. Raises `SourceError`."""
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            incoming = self.root / "incoming"
-            incoming.mkdir(parents=True, exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=incoming, prefix=weights.digest[:16])
+            os.fsync(partial.descriptor)
+            with self.locked():
+                place, incoming = self.place(partial.weights.digest), self.incoming(partial.weights.digest)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                if spans:
+                    _write(place.with_suffix(".spans"), spans)
+                os.fchmod(partial.descriptor, 0o444)
+                incoming.rename(place)
+                partial.map.set(State.WHOLE)
+                _map_of(incoming).unlink()
         except OSError as error:
-            raise SourceError(
-                f"the node's store {self.root} cannot be written ({error.strerror}); "
-                "give it space and permission, or set INSTAR_STORE to another folder"
-            ) from error
-        temporary = Path(name)
+            raise self._refusal("give a file its place", error) from error
+
+    def asks(self) -> Asks:
+        """Who waits for what on this node. Raises `SourceError`."""
         try:
-            with os.fdopen(handle, "wb") as file:
-                for chunk in _verified(weights, location):
-                    file.write(chunk)
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(0o444)
-            temporary.rename(path)
+            return Asks(self.root / "asks")
         except OSError as error:
-            raise SourceError(
-                f"the node's store {self.root} cannot take {weights.size} bytes of weights ({error.strerror}); "
-                "free some space or set INSTAR_STORE to another folder"
-            ) from error
+            raise self._refusal("be used", error) from error
+
+    def map_of(self, digest: str) -> Path:
+        """Where the map of a file on its way is."""
+        return _map_of(self.incoming(digest))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """The moment in which files may appear, change their place or go. Raises `OSError`."""
+        for folder in (self.root, self.root / "incoming"):
+            folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
         finally:
-            with suppress(FileNotFoundError):
-                temporary.unlink()
+            os.close(descriptor)
 
+    def place(self, digest: str) -> Path:
+        """Where a whole file is."""
+        return self.root / "weights" / digest
 
-def _verified(weights: Weights, location: str | Path) -> Iterator[bytes]:
-    """The chunks at a location, each handed on only after its digest matched."""
-    buffer, number, total = bytearray(), 0, 0
-    for piece in source.read(location):
-        total += len(piece)
-        if total > weights.size:
-            raise DigestError(f"{location} has more than the {weights.size} bytes that were packed; it was changed")
-        buffer += piece
-        while len(buffer) >= weights.chunk_bytes:
-            yield _match(weights, number, bytes(buffer[: weights.chunk_bytes]), location)
-            del buffer[: weights.chunk_bytes]
-            number += 1
-    if total < weights.size:
-        raise DigestError(
-            f"{location} ends after {total} of {weights.size} bytes; it was cut short: pack or copy it again"
+    def incoming(self, digest: str) -> Path:
+        """Where a file on its way is."""
+        return self.root / "incoming" / digest
+
+    def _begin(self, weights: Weights) -> None:
+        """Make file and map, in this order: a map that is there has a file of the right size beside it."""
+        path = self.incoming(weights.digest)
+        path.unlink(missing_ok=True)  # without a map it is worth nothing; who still reads it keeps what it has
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
+        try:
+            kernel.allocate(descriptor, weights.size)
+            _write(_map_of(path), ChunkMap.blank(len(weights.chunks)))
+        except BaseException:
+            path.unlink()
+            raise
+        finally:
+            os.close(descriptor)
+
+    def _open(self, weights: Weights) -> Partial | None:
+        path = self.incoming(weights.digest)
+        try:
+            map_ = ChunkMap(_map_of(path), len(weights.chunks))
+        except FileNotFoundError:
+            return None
+        except ValueError:  # cut short when the machine went down, or of another release
+            return None
+        try:
+            flags = os.O_RDWR if map_.writable else os.O_RDONLY
+            descriptor = os.open(path, flags | os.O_CLOEXEC)
+        except OSError:
+            map_.close()
+            return None
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_size != weights.size:
+            os.close(descriptor)
+            map_.close()
+            return None
+        return Partial(weights, map_, descriptor)
+
+    def _refusal(self, what: str, error: OSError) -> SourceError:
+        return SourceError(
+            f"the node's store {self.root} cannot {what} ({error.strerror}); "
+            "give it space and permission, or set INSTAR_STORE to another folder"
         )
-    if buffer:
-        yield _match(weights, number, bytes(buffer), location)
 
 
-def _match(weights: Weights, number: int, chunk: bytes, location: str | Path) -> bytes:
-    found = digests.hexdigest(chunk)
-    if found != weights.chunks[number]:
-        begin = number * weights.chunk_bytes
-        raise DigestError(
-            f"{location}: bytes {begin}…{begin + len(chunk) - 1} have the digest {found[:16]}…, "
-            f"{weights.chunks[number][:16]}… was packed; the file is damaged: pack or copy it again"
-        )
-    return chunk
+def _map_of(incoming: Path) -> Path:
+    return incoming.with_suffix(".map")
 
 
-def read_model_json(package_dir: Path, limit: int) -> bytes:
-    """The bytes of `model.json` in a package's folder. Raises `PackageError` if there is none that can be read."""
-    path = package_dir / "model.json"
+def _write(path: Path, data: bytes) -> None:
+    """A small file, whole or not at all."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
     try:
-        with path.open("rb", buffering=0) as file:
-            size = os.fstat(file.fileno()).st_size
-            if size > limit:
-                raise PackageError(f"{path} has {size} bytes; at most {limit} are read")
-            return file.read(limit + 1 if size == 0 else size) or b""
-    except OSError as error:
-        raise PackageError(f"{path} cannot be read ({error.strerror}); is {package_dir} a model package?") from error
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(file.fileno(), 0o644)
+            file.write(data)
+        os.rename(name, path)
+    except BaseException:
+        with suppress(FileNotFoundError):
+            os.unlink(name)
+        raise

@@ -1,0 +1,470 @@
+"""The threads that bring weights into a node's store.
+
+The rule: a chunk's bytes are written, and the chunk is said to be there, only after its digest matched; and whatever
+goes wrong with a source ends in one clear error for everybody who waits, and in nothing else: what has arrived stays.
+
+`pipeline.py` decides what is read next, `retry.py` whether an error is worth another try, `sources` reads. Of all
+processes of a node that want a file, the one that holds the lock of its map fetches it; the others follow the map,
+and one of them goes on with it if the first one ends before the file is whole.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from instar import digests
+from instar.errors import DigestError, InstarError, SourceError, TransientError
+from instar.weights import retry, sources
+from instar.weights.arrival import Arrival
+from instar.weights.asks import Asks
+from instar.weights.chunkmap import State
+from instar.weights.manifest import Weights
+from instar.weights.pipeline import Ask, Pipeline, Read, TransferId, Urgency
+from instar.weights.retry import Patience
+from instar.weights.sources import Origin, Reader
+from instar.weights.store import Partial, Store
+
+logger = logging.getLogger(__name__)
+
+READERS = 2  # reads that move at a time
+RUN_BYTES = 4 << 20  # asked of a source at once: a request has a latency
+PIECE_BYTES = 512 << 10  # after which a reader looks whether somebody more urgent waits
+SURVEY_S = 0.002  # who waits in other processes is looked at this often at most
+STALL_S = 1.0  # a read without a byte for so long holds nobody back
+HELD_TICK_S, TICK_S = 0.02, 0.25  # how often the clock looks, while another process's file comes first, and otherwise
+
+Observe = Callable[[str, int, int, int], object]  # what, chunk, from and to in ns of `time.perf_counter_ns`
+
+
+@dataclass(slots=True, eq=False)
+class Transfer:
+    """One file that this process wants. Owned by the fetcher; changed under its lock only."""
+
+    weights: Weights
+    partial: Partial
+    origin: Origin
+    spans: bytes
+    urgency: Urgency
+    began_s: float
+    fetched_bytes: int = 0
+    reused_bytes: int = 0
+    error: InstarError | None = None
+    failures: int = 0  # in a row, without a chunk between them
+    users: int = 0  # threads that still look at `partial`
+    is_ours: bool = False  # this process holds the map's lock: it fetches
+    is_over: bool = False
+    asks: dict[Urgency, Ask] = field(default_factory=dict)
+    idle: list[Reader] = field(default_factory=list)
+
+    @property
+    def id(self) -> TransferId:
+        return TransferId(self.weights.digest)
+
+
+@dataclass(slots=True, eq=False)
+class Run:
+    """Neighbouring chunks that one thread reads in one go."""
+
+    transfer: Transfer
+    reads: deque[Read]
+    moved_s: float  # when its last bytes came
+
+
+class Fetcher:
+    """Brings weights into a store. Safe for several threads; it has threads of its own only while it fetches."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        readers: int = READERS,
+        patience: Patience | None = None,
+        environ: Mapping[str, str] = os.environ,
+        observe: Observe | None = None,
+    ) -> None:
+        self.store = store
+        self._patience = patience or Patience()
+        self._environ = environ
+        self._observe = observe
+        self._readers = readers
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)  # for threads that wait for work, or to go on
+        self._ticking = threading.Condition(self._lock)  # for the clock
+        self._pipeline = Pipeline(readers=readers)
+        self._transfers: dict[str, Transfer] = {}
+        self._runs: deque[Run] = deque()  # for threads that are free
+        self._moving: set[Run] = set()
+        self._free = 0
+        self._has_clock = False
+        self._is_closed = False
+        self._surveyed_s = 0.0
+        self._elsewhere: Urgency | None = None
+        self._asks = None if not (store.root / "asks").exists() else store.asks()
+
+    def begin(
+        self,
+        weights: Weights,
+        location: Path | str,
+        *,
+        spans: bytes = b"",
+        urgency: Urgency = Urgency.REQUEST,
+    ) -> Arrival:
+        """Have these weights brought to the node, if they are not there; returns at once.
+
+        `location` is where they lie if the node lacks them, `spans` what `manifest.pack_spans` made of their tensors.
+        Raises `SourceError` if the store cannot be used or the location can never be read.
+        """
+        while True:
+            if (whole := self.store.whole(weights)) is not None:
+                return Arrival(weights, whole)
+            if (partial := self.store.partial(weights)) is not None:
+                break
+        try:
+            transfer = self._take_on(weights, location, spans, urgency) if partial.map.writable else None
+        except BaseException:
+            partial.close()
+            raise
+        return Arrival(
+            weights,
+            partial,
+            transfer,
+            asks=self.store.asks,
+            nudge=self._nudge,
+            patience_s=self._patience.deadline_s,
+        )
+
+    def close(self) -> None:
+        """Give up what is under way; what has arrived stays in the store."""
+        with self._lock:
+            self._is_closed = True
+            for transfer in list(self._transfers.values()):
+                self._end(transfer, SourceError("the transfer was given up: its fetcher was closed"))
+            self._changed.notify_all()
+            self._ticking.notify_all()
+
+    # Transfers.
+
+    def _take_on(self, weights: Weights, location: Path | str, spans: bytes, urgency: Urgency) -> Transfer | None:
+        with self._lock:
+            if self._is_closed:
+                raise SourceError("this fetcher is closed")
+            found = self._transfers.get(weights.digest)
+            if found is not None:
+                found.urgency = min(found.urgency, urgency)
+                with contextlib.suppress(KeyError):  # not begun yet, for another process still fetches it
+                    self._pipeline.upgrade(found.id, urgency)
+                self._dispatch()
+                return found
+            origin = sources.origin(location, nbytes=weights.size, environ=self._environ)
+            partial = self.store.partial(weights)
+            if partial is None:
+                return None  # it has just become whole, which the arrival's map says
+            self._asks = self._asks or self.store.asks()
+            transfer = Transfer(weights, partial, origin, spans, urgency, time.monotonic())
+            self._transfers[weights.digest] = transfer
+            if partial.map.is_of_this_boot and partial.map.try_own():
+                self._start(transfer)
+            else:
+                transfer.users += 1
+                self._spawn(self._stand_by, transfer)
+            return transfer
+
+    def _stand_by(self, transfer: Transfer) -> None:
+        """Wait until nobody else fetches it; then go on with it, if it is not whole."""
+        transfer.partial.map.own()
+        if not transfer.partial.map.is_of_this_boot and (lost := transfer.partial.recheck()):
+            logger.warning("%d chunks of %s were lost when the machine went down", lost, transfer.id)
+        with self._lock:
+            if not transfer.is_over:
+                transfer.began_s = time.monotonic()
+                self._start(transfer)
+            self._leave(transfer)
+
+    def _start(self, transfer: Transfer) -> None:
+        """Begin to fetch: this process has just become the map's owner."""
+        transfer.is_ours = True
+        map_ = transfer.partial.map
+        if not map_.is_at(self.store.map_of(transfer.weights.digest)):
+            self._end(transfer, None)  # it has become whole, or was removed; its map says which
+            return
+        map_.set(State.UNDER_WAY)
+        self._pipeline.begin(transfer.id, bytes(map_.flags), urgency=transfer.urgency)
+        if self._pipeline.is_whole(transfer.id):
+            self._publish(transfer)
+        else:
+            self._surveyed_s = 0.0
+            self._dispatch()
+
+    def _publish(self, transfer: Transfer) -> None:
+        """All chunks are there, and whoever waited has gone on; only the file's last place is missing."""
+        self._pipeline.end(transfer.id)
+        transfer.is_over = True
+        transfer.users += 1
+        self._spawn(self._give_its_place, transfer)
+
+    def _give_its_place(self, transfer: Transfer) -> None:
+        try:
+            self.store.publish(transfer.partial, transfer.spans)
+        except SourceError as error:
+            logger.warning("weights %s stay where they came in: %s", transfer.id, error)
+        with self._lock:
+            del self._transfers[transfer.weights.digest]
+            self._leave(transfer)
+            self._changed.notify_all()
+
+    def _end(self, transfer: Transfer, error: InstarError | None) -> None:
+        """Give it up; the next who asks for it begins afresh with what has arrived."""
+        if transfer.is_over:
+            return
+        transfer.is_over, transfer.error = True, error
+        del self._transfers[transfer.weights.digest]
+        if transfer.is_ours:
+            with contextlib.suppress(KeyError):
+                self._pipeline.end(transfer.id)
+            self._runs = deque(run for run in self._runs if run.transfer is not transfer)
+            if error is not None:
+                transfer.partial.map.set(State.FAILED, str(error))
+            transfer.partial.map.disown()
+        transfer.users += 1
+        self._leave(transfer)
+        self._dispatch()
+
+    def _leave(self, transfer: Transfer) -> None:
+        """A thread has done with a transfer; the last one closes it."""
+        transfer.users -= 1
+        if transfer.is_over and transfer.users == 0:
+            for reader in transfer.idle:
+                reader.close()
+            transfer.idle.clear()
+            transfer.partial.close()
+
+    # What is read next.
+
+    def _nudge(self) -> None:
+        """Somebody has begun to wait."""
+        with self._lock:
+            self._surveyed_s = 0.0
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Hand out every read that may be started, and let those go on that may."""
+        self._survey()
+        while (run := self._next_run()) is not None:
+            self._runs.append(run)
+            self._moving.add(run)
+            if self._free < len(self._runs):
+                self._free += 1  # until it begins to work it counts as waiting for work
+                self._spawn(self._work)
+        self._changed.notify_all()
+        if self._transfers and not self._has_clock:
+            self._has_clock = True
+            self._spawn(self._tick)
+
+    def _next_run(self) -> Run | None:
+        if (first := self._pipeline.next()) is None:
+            return None
+        transfer = self._transfers[first.transfer]
+        run = Run(transfer, deque([first]), time.monotonic())
+        missing = self._pipeline.missing(transfer.id)
+        most = min(RUN_BYTES // transfer.weights.chunk_bytes, -(-missing // self._readers))
+        while len(run.reads) < most and (following := self._pipeline.following(run.reads[-1])) is not None:
+            run.reads.append(following)
+        return run
+
+    def _survey(self, *, is_tick: bool = False) -> None:
+        """See who waits, on the whole node, and which reads get nothing from their source."""
+        now_s = time.monotonic()
+        if self._asks is None or (now_s - self._surveyed_s < SURVEY_S and not is_tick):
+            return
+        self._surveyed_s = now_s
+        for transfer in self._transfers.values():
+            if not transfer.is_over:
+                self._survey_asks(self._asks, transfer)
+        elsewhere = self._asks.others(self._transfers.keys())
+        if is_tick or elsewhere != self._elsewhere:  # each time counts as one of their reads
+            self._pipeline.busy_elsewhere(elsewhere)
+        self._elsewhere = elsewhere
+        for run in self._moving:
+            if run.reads and now_s - run.moved_s > STALL_S:
+                self._pipeline.stalled(run.reads[0])
+
+    def _survey_asks(self, asks: Asks, transfer: Transfer) -> None:
+        for urgency in Urgency:
+            wanted, known = asks.asked(urgency, transfer.weights.digest), transfer.asks.get(urgency)
+            if known is not None and wanted != (known.first, known.last):
+                self._pipeline.withdraw(transfer.asks.pop(urgency))
+                known = None
+            if wanted is not None and known is None:
+                with contextlib.suppress(KeyError):  # another process still fetches it
+                    transfer.asks[urgency] = self._pipeline.ask(transfer.id, *wanted, urgency)
+
+    def _tick(self) -> None:
+        """What no event tells: that a source has gone silent, that another process's waiter has gone."""
+        with self._lock:
+            while self._transfers and not self._is_closed:
+                self._ticking.wait(TICK_S if self._elsewhere is None else HELD_TICK_S)
+                self._survey(is_tick=True)
+                self._dispatch()
+            self._has_clock = False
+
+    # Reading.
+
+    def _work(self) -> None:
+        buffer = memoryview(bytearray())
+        while (run := self._take()) is not None:
+            if len(buffer) < run.transfer.weights.chunk_bytes:
+                buffer = memoryview(bytearray(run.transfer.weights.chunk_bytes))
+            self._carry_out(run, buffer)
+
+    def _take(self) -> Run | None:
+        """Wait for something to read; None when there is nothing left to wait for."""
+        with self._lock:
+            while not self._runs:
+                if not self._transfers or self._is_closed:
+                    self._free -= 1
+                    return None
+                self._changed.wait()
+            self._free -= 1
+            run = self._runs.popleft()
+            run.transfer.users += 1
+            return run
+
+    def _carry_out(self, run: Run, buffer: memoryview) -> None:
+        transfer = run.transfer
+        with self._lock:
+            reader = transfer.idle.pop() if transfer.idle else transfer.origin.reader()
+        try:
+            while run.reads and not transfer.is_over:
+                try:
+                    self._read_run(run, reader, buffer)
+                except TransientError as error:
+                    self._retry(run, error)
+        except InstarError as error:
+            with self._lock:
+                self._end(transfer, error)
+        except OSError as error:
+            with self._lock:
+                why = f"the node's store {self.store.root} cannot take the weights: {error.strerror}; give it space"
+                self._end(transfer, SourceError(why))
+        except BaseException as error:  # a bug of ours: who waits has to hear of it all the same
+            logger.exception("reading %s failed", transfer.id)
+            with self._lock:
+                self._end(transfer, SourceError(f"reading the weights failed: {type(error).__name__}: {error}"))
+        with self._lock:
+            transfer.idle.append(reader)
+            self._moving.discard(run)
+            self._free += 1
+            self._leave(transfer)
+            self._dispatch()
+
+    def _read_run(self, run: Run, reader: Reader, buffer: memoryview) -> None:
+        weights = run.transfer.weights
+        begin = run.reads[0].chunk * weights.chunk_bytes
+        end = min((run.reads[-1].chunk + 1) * weights.chunk_bytes, weights.size)
+        reader.seek(begin, end - begin)
+        if run.transfer.origin.in_order and not self._is_its_turn(run):
+            return
+        while run.reads and not run.transfer.is_over:
+            self._read_chunk(run, reader, buffer)
+
+    def _is_its_turn(self, run: Run) -> bool:
+        """Of runs that were begun before it was known that a source has one order, only the first goes on."""
+        with self._lock:
+            if run.transfer.is_over:
+                return False
+            self._pipeline.in_order(run.transfer.id)
+            rivals = [other for other in self._moving if other.transfer is run.transfer and other.reads]
+            if run is min(rivals, key=lambda other: other.reads[0].chunk):
+                return True
+            while run.reads:
+                self._pipeline.failed(run.reads.popleft())
+            return False
+
+    def _read_chunk(self, run: Run, reader: Reader, buffer: memoryview) -> None:
+        transfer, read = run.transfer, run.reads[0]
+        weights = transfer.weights
+        at = read.chunk * weights.chunk_bytes
+        data = buffer[: min(weights.chunk_bytes, weights.size - at)]
+        began = time.perf_counter_ns()
+        for first in range(0, len(data), PIECE_BYTES):
+            reader.read(data[first : first + PIECE_BYTES])
+            if not self._may_go_on(run):
+                return
+        have = time.perf_counter_ns()
+        found = digests.hexdigest(data)
+        if found != weights.chunks[read.chunk]:
+            raise DigestError(
+                f"{transfer.origin.location}: bytes {at}…{at + len(data) - 1} have the digest {found[:16]}…, "
+                f"{weights.chunks[read.chunk][:16]}… was packed; the file is damaged: pack or push it again"
+            )
+        known = time.perf_counter_ns()
+        transfer.partial.write(at, data)
+        transfer.partial.map.mark(read.chunk)
+        if self._observe is not None:
+            there = time.perf_counter_ns()
+            for what, start, end in (("read", began, have), ("digest", have, known), ("write", known, there)):
+                self._observe(what, read.chunk, start, end)
+        self._arrived(run, read, len(data))
+
+    def _arrived(self, run: Run, read: Read, nbytes: int) -> None:
+        with self._lock:
+            transfer = run.transfer
+            run.reads.popleft()
+            if transfer.is_over:
+                return
+            transfer.fetched_bytes += nbytes
+            transfer.failures = 0
+            self._pipeline.done(read)
+            if self._pipeline.is_whole(transfer.id):
+                self._publish(transfer)
+            self._dispatch()
+
+    def _may_go_on(self, run: Run) -> bool:
+        """Wait while somebody more urgent reads; False if there is nothing to go on with."""
+        with self._lock:
+            run.moved_s = time.monotonic()
+            self._pipeline.resumed(run.reads[0])
+            self._survey()
+            while not run.transfer.is_over and not self._pipeline.may_go_on(run.reads[0]):
+                self._moving.discard(run)  # it pauses, which is no stall
+                self._changed.wait()
+                run.moved_s = time.monotonic()
+                self._moving.add(run)
+            return not run.transfer.is_over
+
+    def _retry(self, run: Run, error: TransientError) -> None:
+        """Wait before another try of what is left of a run. Raises the error if it is not worth one."""
+        transfer = run.transfer
+        with self._lock:
+            if transfer.is_over:
+                return
+            transfer.failures += 1
+            delay_s = retry.delay_s(
+                transfer.failures,
+                time.monotonic() - transfer.began_s,
+                self._patience,
+                retry_after_s=error.retry_after_s,
+                draw=random.random(),
+            )
+            if delay_s is None:
+                raise SourceError(f"{error} (tried {transfer.failures} times)") from error
+            logger.info("%s; again in %.1f s", error, delay_s)
+            self._pipeline.stalled(run.reads[0])
+            self._dispatch()
+            until_s = time.monotonic() + delay_s
+            while not transfer.is_over and (left_s := until_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
+            run.moved_s = time.monotonic()
+            self._pipeline.resumed(run.reads[0])
+
+    def _spawn(self, work: Callable[..., None], *arguments: object) -> None:
+        threading.Thread(target=work, args=arguments, name="instar-fetch", daemon=True).start()
