@@ -18,7 +18,7 @@ from instar.errors import PackError
 
 ALIGNMENT = 64
 PAD_PREFIX = "instar.pad."
-CHUNK_BYTES = 4 * 1024 * 1024
+CHUNK_BYTES = 1024 * 1024  # small, so that little is left to do when a file's last byte has come
 LENGTH_BYTES = 8
 
 # torch's names (without the prefix) -> safetensors' names and bytes per element.

@@ -3,8 +3,8 @@
 The promise, for the first half: whatever tensors a module has, the header that `layout.plan` writes for them is one
 that the safetensors library reads, with each tensor where it was planned, on a boundary of 64 bytes of the file.
 
-For the second: a file is in the store, and mapped, only if it is byte for byte what was packed; anything else is a
-`PackageError` and leaves nothing behind. Nothing in Instar parses the header of a stranger's file: the package says
+For the second: a file is in the store, and mapped, only if it is byte for byte what was packed; anything else is
+an error, and never has its place there. Nothing in Instar parses the header of a stranger's file: the package says
 where each tensor lies, and that, too, holds only inside the file.
 
 The input is a JSON list of [name, dtype, shape] for the first half, anything else is a weights file for the second.
@@ -23,9 +23,10 @@ from typing import Any
 import torch
 from safetensors import deserialize
 
-from instar.errors import PackageError, PackError
-from instar.executor import load, prepare
+from instar.errors import PackageError, PackError, SourceError
+from instar.executor import live, load, prepare
 from instar.weights import layout
+from instar.weights.fetch import Fetcher
 from instar.weights.manifest import WEIGHTS_FILE
 from instar.weights.store import Store
 from tests.fuzz import mutations, packages
@@ -94,15 +95,19 @@ def _check_file(data: bytes) -> None:
     place.mkdir()
     try:
         (place / WEIGHTS_FILE).write_bytes(data)
-        store = Store(place / "store")
+        fetcher = Fetcher(Store(place / "store"))
         try:
-            path = store.weights(prepared.weights, place)
-        except PackageError:
+            model = live.LiveModel(prepared, lambda: fetcher.begin(prepared.weights, place / WEIGHTS_FILE), load.bind)
+            model.wait()
+        except (PackageError, SourceError):
             assert data != whole
-            assert not list(store.root.glob("weights/*")) and not list(store.root.glob("incoming/*"))
-            return
-        assert data == whole == path.read_bytes()
-        assert load.bind(prepared, path).run({"x": torch.zeros(1, 3, 16, 16)})
+            assert not list(fetcher.store.root.glob("weights/*"))
+        else:
+            assert data == whole
+            assert model.run({"x": torch.zeros(1, 3, 16, 16)})
+            model.close()
+        finally:
+            fetcher.close()
     finally:
         shutil.rmtree(place)
 
