@@ -1,20 +1,27 @@
 """Where weights lie before they are on the node: a path, an HTTP server, or whatever else fsspec opens.
 
-`origin` says what is at a location; its readers give bytes to the threads of one transfer. Nothing here waits between
-tries, or knows a digest: that is `weights/retry.py` and who fetches.
+`origin` says what is at a location; its readers give bytes to the threads of one transfer, whose business it is to try
+again. `read` gives a small file whole. Nothing here knows a digest.
 """
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
+from instar.errors import SourceError, TransientError
+from instar.weights import retry
+from instar.weights.retry import Patience
 from instar.weights.sources import places
 from instar.weights.sources.http import HttpOrigin
 from instar.weights.sources.local import LocalOrigin
 from instar.weights.sources.ports import Limits, Origin, Reader
 
 __all__ = ["Limits", "Origin", "Reader", "origin", "read"]
+
+READING = Patience(deadline_s=30.0)  # of a small file that an action's `/init` waits for
 
 
 def origin(
@@ -36,5 +43,21 @@ def origin(
 
 
 def read(location: Path | str, *, limit_bytes: int, environ: Mapping[str, str]) -> bytes:
-    """Everything at a location. Raises `SourceError`, also for more than `limit_bytes`."""
-    return origin(location, nbytes=None, environ=environ).whole(limit_bytes)
+    """Everything at a location, after several tries if need be. Raises `SourceError`, also for too many bytes."""
+    place = origin(location, nbytes=None, environ=environ)
+    began_s, failures = time.monotonic(), 0
+    while True:
+        try:
+            return place.whole(limit_bytes)
+        except TransientError as error:
+            failures += 1
+            delay_s = retry.delay_s(
+                failures,
+                time.monotonic() - began_s,
+                READING,
+                retry_after_s=error.retry_after_s,
+                draw=random.random(),
+            )
+            if delay_s is None:
+                raise SourceError(f"{error} (tried {failures} times)") from error
+        time.sleep(delay_s)
