@@ -9,11 +9,16 @@ Nothing here reads torch or weights.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import math
+import os
 import re
-from collections.abc import Iterable, Set
+import stat
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from instar import digests
@@ -21,7 +26,7 @@ from instar.errors import DigestError, PackageError
 from instar.graph import codec, ir, spec
 from instar.graph.signature import RESULTS, Bounds, Port, Signature
 from instar.weights import layout
-from instar.weights.manifest import Span, Weights
+from instar.weights.manifest import Span, Weights, pack_spans
 
 FORMAT = "instar-model"
 VERSION = 2  # 1 had digests of another function
@@ -32,8 +37,10 @@ MAX_DIM = 2**31
 _SECTIONS = frozenset(
     ["format", "version", "producer", "structure", "model", "signature", "weights", "tensors", "graph"]
 )
+_NEEDED_TO_FETCH = frozenset(["format", "version", "weights", "tensors"])
 _GRAPH_SECTIONS = frozenset(["version", "symbols", "inputs", "nodes", "outputs"])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,255}\Z")
+_BLANKS = re.compile(r"[ \t\n\r]*")
 _HEX = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -67,7 +74,7 @@ class Package:
     @property
     def structure_digest(self) -> str:
         """Digest of signature and graph in canonical JSON."""
-        return _structure_digest(_encode_signature(self.signature), codec.encode(self.graph))
+        return _structure_digest(encode_signature(self.signature), codec.encode(self.graph))
 
     @property
     def digest(self) -> str:
@@ -75,9 +82,38 @@ class Package:
         return _model_digest(self.structure_digest, [_encode_tensor(t) for t in self.tensors], self.weights)
 
 
+@contextlib.contextmanager
+def opened(model_json: Path) -> Iterator[io.FileIO]:
+    """`model.json` of a package's folder, to be read from its start.
+
+    Whatever the folder's author put there, opening and reading it end. Raises `PackageError` where it cannot be read,
+    is no plain file or has more than `MAX_JSON_BYTES`.
+    """
+    try:
+        # A pipe would keep who opens it waiting for somebody who writes.
+        descriptor = os.open(model_json, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        with io.FileIO(descriptor) as file:
+            status = os.fstat(descriptor)
+            if not stat.S_ISREG(status.st_mode):
+                raise PackageError(f"{model_json} is no plain file; is {model_json.parent} a model package?")
+            if status.st_size > MAX_JSON_BYTES:
+                raise PackageError(f"{model_json} has {status.st_size} bytes; at most {MAX_JSON_BYTES} are read")
+            yield file
+    except OSError as error:
+        raise PackageError(
+            f"{model_json} cannot be read ({error.strerror}); is {model_json.parent} a model package?"
+        ) from error
+
+
+def read(folder: Path) -> bytes:
+    """The bytes of `model.json` in a package's folder, for `decode`. Raises `PackageError` as `opened` does."""
+    with opened(folder / MODEL_FILE) as file:
+        return file.read(MAX_JSON_BYTES + 1) or b""
+
+
 def encode(package: Package) -> bytes:
     """`model.json`: readable, one tensor and one node a line, and the same bytes for the same model."""
-    signature, graph = _encode_signature(package.signature), codec.encode(package.graph)
+    signature, graph = encode_signature(package.signature), codec.encode(package.graph)
     tensors = [_encode_tensor(t) for t in package.tensors]
     structure = _structure_digest(signature, graph)
     weights: dict[str, Any] = {"size": package.weights.size, "chunk_bytes": package.weights.chunk_bytes}
@@ -119,7 +155,7 @@ def decode(data: bytes) -> Package:
             "pack the model again with this release"
         )
     _keys(document, _SECTIONS, MODEL_FILE)
-    signature = _decode_signature(document["signature"])
+    signature = decode_signature(document["signature"])
     weights = _decode_weights(document["weights"])
     tensors = tuple(_decode_tensor(t, weights) for t in _items(document["tensors"], "tensors"))
     _keys(document["graph"], _GRAPH_SECTIONS, "the graph")
@@ -138,6 +174,47 @@ def decode(data: bytes) -> Package:
                 "it was changed or damaged after packing; pack or copy it again"
             )
     return package
+
+
+def decode_weights(head: bytes) -> tuple[Weights, bytes]:
+    """What it takes to fetch a package's weights before anybody decodes it: see `Weights` and `pack_spans`.
+
+    `head` is the beginning of `model.json` up to its graph at least; what follows its tensors is not looked at. No
+    digest is recomputed: what is fetched is held against those that stand here. Raises `PackageError`.
+    """
+    found: dict[str, Any] = {}
+    try:
+        for key, value in _members(head.decode("utf-8", "replace")):
+            found[key] = value
+            if found.keys() >= _NEEDED_TO_FETCH:
+                break
+    except (ValueError, RecursionError) as error:
+        raise PackageError(
+            f"{MODEL_FILE} does not say in its first {len(head)} bytes what to fetch ({error})"
+        ) from None
+    if found.keys() < _NEEDED_TO_FETCH or found["format"] != FORMAT or found["version"] != VERSION:
+        raise PackageError(f"{MODEL_FILE} is not a model package of version {VERSION}")
+    weights = _decode_weights(found["weights"])
+    return weights, pack_spans(_decode_tensor(t, weights).span for t in _items(found["tensors"], "tensors"))
+
+
+def _members(text: str) -> Iterator[tuple[str, Any]]:
+    """The members of the object that `text` is or begins with, one by one. Raises `ValueError`, `RecursionError`."""
+    decoder = json.JSONDecoder()
+    at = _after(text, 0, "{")
+    while True:
+        key, at = decoder.raw_decode(text, _after(text, at, ""))
+        value, at = decoder.raw_decode(text, _after(text, _after(text, at, ":"), ""))
+        yield str(key), value
+        at = _after(text, at, ",")
+
+
+def _after(text: str, at: int, mark: str) -> int:
+    """Where it goes on after blanks and this mark."""
+    at = _BLANKS.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing, too
+    if not text.startswith(mark, at):
+        raise ValueError(f"no {mark!r} at {at}")
+    return at + len(mark)
 
 
 def _check_whole(signature: Signature, graph: ir.Graph) -> None:
@@ -161,7 +238,8 @@ def _check_whole(signature: Signature, graph: ir.Graph) -> None:
         raise PackageError(f"a result 'tensor' has one output, not {len(signature.outputs)}")
 
 
-def _encode_signature(signature: Signature) -> dict[str, Any]:
+def encode_signature(signature: Signature) -> dict[str, Any]:
+    """The signature as plain values, as it stands in `model.json`."""
     return {
         "inputs": [[p.name, codec.encode_type(p.type)] for p in signature.inputs],
         "outputs": [[p.name, codec.encode_type(p.type)] for p in signature.outputs],
@@ -170,7 +248,8 @@ def _encode_signature(signature: Signature) -> dict[str, Any]:
     }
 
 
-def _decode_signature(value: Any) -> Signature:
+def decode_signature(value: Any) -> Signature:
+    """The inverse of `encode_signature`. Raises `PackageError` for anything that it would not have made."""
     _keys(value, {"inputs", "outputs", "result", "dims"}, "the signature")
     if _text(value["result"], "the signature's result") not in RESULTS:
         raise PackageError(f"the signature's result is {str(value['result'])[:100]!r}, not one of {sorted(RESULTS)}")

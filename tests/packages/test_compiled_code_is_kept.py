@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -69,3 +72,39 @@ def test_a_live_process_remembers_what_it_met_and_forgets_the_oldest(packed: Pac
     assert prepare(files[-1], tmp_path / "compiled") is found[-1]
     assert prepare(files[0], tmp_path / "compiled") is not found[0]
     assert prepare(files[0], tmp_path / "compiled") == found[0]
+
+
+def test_what_one_folder_lacks_is_kept_in_the_last(packed: Packed, tmp_path: Path) -> None:
+    file, shared, own = packed[1] / "model.json", tmp_path / "shared", tmp_path / "own"
+    first = prepare(file, shared, own)
+    assert not shared.exists() and len(list(own.iterdir())) == 1
+    forget()
+    own.rename(shared)
+    assert prepare(file, shared, own) == first
+    assert not own.exists()
+
+
+@pytest.mark.system
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")
+def test_code_of_another_user_is_taken_from_a_read_only_mount_only(packed: Packed, tmp_path: Path) -> None:
+    """Nobody inside can write there, whoever it belongs to."""
+    script = """
+import os, subprocess, sys
+from pathlib import Path
+from instar.executor import prepare
+read, file, cache = [], Path(sys.argv[1]), Path(sys.argv[2])
+prepare.prepare(file, cache)
+for path in (cache, *cache.iterdir()):
+    os.chown(path, 1234, 1234)
+before, prepare._from_plain = prepare._from_plain, lambda plain: read.append(plain) or before(plain)
+for flags in ("bind", "remount,bind,ro"):
+    subprocess.run(["mount", "-o", flags, str(cache), str(cache)], check=True)
+    prepare.forget()
+    prepare.prepare(file, cache)
+    print(len(read))
+"""
+    command = ["unshare", "--mount", sys.executable, "-c", script, str(packed[1] / "model.json"), str(tmp_path / "c")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    if "Operation not permitted" in done.stderr or "permission denied" in done.stderr:
+        pytest.skip(f"this machine mounts nothing: {done.stderr.strip()}")
+    assert (done.stdout.split(), done.stderr) == (["0", "1"], "")

@@ -13,6 +13,8 @@ from instar.action import frames
 from instar.errors import ProtocolError
 from instar.executor import protocol
 from instar.executor.protocol import Answer, Call, Describe, Described, Failed, Grow, Grown, TensorRef
+from instar.graph import ir
+from instar.graph.signature import RESULTS, Bounds, Port, Signature
 from instar.weights import layout
 
 sizes = st.integers(0, 1 << 20)
@@ -25,10 +27,19 @@ refs = st.builds(
     offset=sizes.map(lambda n: n * layout.ALIGNMENT),
 )
 tuples_of_refs = st.lists(refs, max_size=5).map(tuple)
-tuples_of_texts = st.lists(texts, max_size=5).map(tuple)
+names = st.from_regex(r"[A-Za-z_][A-Za-z0-9_.]{0,20}", fullmatch=True)
+types = st.builds(
+    ir.TensorType,
+    dtype=st.sampled_from(sorted(layout.DTYPES)),
+    shape=st.lists(st.one_of(st.integers(0, 9), st.sampled_from("nm")), max_size=6).map(tuple),
+)
+ports = st.lists(st.builds(Port, names, types), max_size=5).map(tuple)
+bounds = st.integers(0, 99).flatmap(lambda low: st.builds(Bounds, st.just(low), st.integers(low, 99)))
+dims = st.lists(st.tuples(names, bounds), max_size=3).map(tuple)
+signatures = st.builds(Signature, ports, ports, st.sampled_from(sorted(RESULTS)), dims)
 questions = st.one_of(st.builds(Describe, texts), st.builds(Grow, sizes), st.builds(Call, texts, tuples_of_refs))
 replies = st.one_of(
-    st.builds(Described, texts, tuples_of_texts, tuples_of_texts, texts, texts),
+    st.builds(Described, texts, signatures),
     st.builds(Grown, sizes),
     st.builds(Answer, tuples_of_refs, sizes),
     st.builds(Failed, texts, texts),
@@ -137,7 +148,7 @@ def test_a_message_larger_than_the_limit_is_a_protocol_error_before_it_is_read()
 
 
 CONTROL: list[frames.Control] = [
-    frames.Fork((("net", "/p/net"), ("a b", "/☃")), "/store", "/w/action"),
+    frames.Fork((("net", "/p/net"), ("a b", "/☃")), "/store", "/w/store", "/w/action"),
     frames.Forked(7),
     frames.Bury(),
     frames.Buried(-9),

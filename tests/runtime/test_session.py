@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from instar.errors import InputError, InstarError, PackageError
 from instar.executor import arena, protocol
 from instar.executor.protocol import Answer, Call, Describe, Failed, Grow, Grown, TensorRef
-from instar.executor.server import Session
+from instar.executor.session import Session
 from instar.graph import ir
 from instar.graph.signature import Port, Signature
 

@@ -43,6 +43,7 @@ class Fork:
 
     models: tuple[tuple[str, str], ...]  # (name, package directory) of what the action may call
     store: str  # directory of the node's weights files
+    own: str  # directory for what that one cannot take, where it is mounted read-only
     directory: str  # the function's own, which becomes its user's
 
 
@@ -71,8 +72,9 @@ Control = Fork | Forked | Bury | Buried
 def encode_control(frame: Control) -> bytes:
     """Raises `ProtocolError` where the frame is longer than `CONTROL_BYTES`."""
     match frame:
-        case Fork(models, store, directory):
-            document: dict[str, Any] = {"frame": "fork", "models": models, "store": store, "directory": directory}
+        case Fork(models, store, own, directory):
+            document: dict[str, Any] = {"frame": "fork", "models": models, "store": store, "own": own}
+            document["directory"] = directory
         case Forked(pid):
             document = {"frame": "forked", "pid": pid}
         case Bury():
@@ -87,8 +89,14 @@ def encode_control(frame: Control) -> bytes:
 
 def decode_control(data: bytes) -> Control:
     match _json(data):
-        case {"frame": "fork", "models": [*models], "store": str(store), "directory": str(directory)}:
-            return Fork(tuple(map(_model, models)), store, directory)
+        case {
+            "frame": "fork",
+            "models": [*models],
+            "store": str(store),
+            "own": str(own),
+            "directory": str(directory),
+        }:
+            return Fork(tuple(map(_model, models)), store, own, directory)
         case {"frame": "forked", "pid": int(pid)}:
             return Forked(pid)
         case {"frame": "bury"}:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from instar import package
 from instar.errors import PackageError
-from instar.weights import manifest, source
+from instar.weights import manifest, sources
 
 VARIABLE = "INSTAR_MODEL"
 MAX_PACKAGES = 32
@@ -60,7 +60,11 @@ def named(environ: Mapping[str, str], directory: Path, scratch: Path) -> Package
         if not (path / package.MODEL_FILE).is_file():
             raise PackageError(f"{VARIABLE} names {path}, which is no model package: it has no {package.MODEL_FILE}")
         return ((path.name, str(path)),)
-    decoded = package.decode(_read(f"{location}/{package.MODEL_FILE}"))
+    # The container's environment and not the function's: who deploys an action has no credentials of the node.
+    model_json = sources.read(
+        f"{location}/{package.MODEL_FILE}", limit_bytes=package.MAX_JSON_BYTES, environ=os.environ
+    )
+    decoded = package.decode(model_json)
     if decoded.weights.uri is None:
         weights = dataclasses.replace(decoded.weights, uri=f"{location}/{manifest.WEIGHTS_FILE}")
         decoded = dataclasses.replace(decoded, weights=weights)
@@ -104,12 +108,3 @@ def _is_package(folder: Path) -> bool:
     """Whether the `model.json` says that it is ours; libraries ship files of that name, too."""
     with (folder / package.MODEL_FILE).open("rb") as file:
         return package.FORMAT.encode() in file.read(PEEK_BYTES)
-
-
-def _read(location: str) -> bytes:
-    data = bytearray()
-    for piece in source.read(location):
-        data += piece
-        if len(data) > package.MAX_JSON_BYTES:
-            raise PackageError(f"{location} has more than {package.MAX_JSON_BYTES} bytes")
-    return bytes(data)

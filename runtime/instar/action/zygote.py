@@ -48,9 +48,11 @@ MIB = 1 << 20
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m instar.action.zygote")
     parser.add_argument("--control", type=int, required=True, help="the socket to the proxy")
+    parser.add_argument("--meter", type=int, required=True, help="the page on which the executor counts")
     parser.add_argument("--arena-mib", type=int, required=True, help="most memory shared with a worker")
     parser.add_argument("--threads", type=int, required=True, help="torch's threads in worker and executor")
     parser.add_argument("--memory-mib", type=int, help="what the container may have (default: its control group's)")
+    parser.add_argument("--fetch-deadline-s", type=float, required=True, help="how long weights may take")
     parser.add_argument("--isolation", type=privileges.parse, required=True, help="what a worker is kept from")
     options = parser.parse_args()
     privileges.become(Role.ZYGOTE, options.isolation)
@@ -69,6 +71,8 @@ def main() -> None:
     gc.freeze()  # a collection in a child would otherwise touch, and so copy, every page of this heap
     Zygote(
         control,
+        meter=options.meter,
+        fetch_deadline_s=options.fetch_deadline_s,
         threads=options.threads,
         arena_bytes=options.arena_mib * MIB,
         isolation=options.isolation,
@@ -101,12 +105,16 @@ class Zygote:
         self,
         control: socket.socket,
         *,
+        meter: int,
+        fetch_deadline_s: float,
         threads: int,
         arena_bytes: int,
         isolation: Isolation,
         allowance: Allowance,
     ) -> None:
         self._control = control
+        self._meter = meter  # the executor's
+        self._fetch_deadline_s = fetch_deadline_s
         self._threads = threads
         self._arena_bytes = limits.arena_bytes(allowance, asked_bytes=arena_bytes)
         self._isolation = isolation
@@ -177,7 +185,7 @@ class Zygote:
             self._become_worker(Path(fork.directory), slots=len(channels))
             worker.serve(channels, theirs, names)
 
-        pid = self._fork("instar-worker", body, kept=[*channels, theirs])
+        pid = self._fork("instar-worker", body, kept=[*(one.fileno() for one in channels), theirs.fileno()])
         for one in (*channels, theirs):
             one.close()
         self._worker = Worker(pid, door, fork)
@@ -218,9 +226,14 @@ class Zygote:
             parent = os.getppid()
             privileges.become(Role.EXECUTOR, self._isolation)
             processes.end_with_parent(parent)
-            server.serve(theirs, arena_bytes=self._arena_bytes)
+            server.serve(
+                theirs,
+                arena_bytes=self._arena_bytes,
+                meter=self._meter,
+                fetch_deadline_s=self._fetch_deadline_s,
+            )
 
-        pid = self._fork("instar-executor", body, kept=[theirs])
+        pid = self._fork("instar-executor", body, kept=[theirs.fileno(), self._meter])
         theirs.close()
         return Executor(pid, os.pidfd_open(pid), control)
 
@@ -239,7 +252,8 @@ class Zygote:
         """Hand the worker and the executor the two ends of a session."""
         assert self._worker is not None  # both callers have looked
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        opening = Open(self._worker.fork.models, self._worker.fork.store)
+        fork = self._worker.fork
+        opening = Open(fork.models, fork.store, fork.own)
         with ours, theirs:
             try:
                 self._limit_executor()
@@ -255,7 +269,7 @@ class Zygote:
             pid, limits.of_executor(self._allowance, data_bytes=data, held_bytes=held, threads=self._threads)
         )
 
-    def _fork(self, name: str, body: Callable[[], NoReturn], *, kept: Sequence[socket.socket]) -> int:
+    def _fork(self, name: str, body: Callable[[], NoReturn], *, kept: Sequence[int]) -> int:
         pid = os.fork()
         if pid:
             return pid
@@ -263,7 +277,7 @@ class Zygote:
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             processes.name_self(name)
-            processes.close_all_but([0, 1, 2, *(one.fileno() for one in kept)])
+            processes.close_all_but([0, 1, 2, *kept])
             import torch
 
             torch.set_num_threads(self._threads)

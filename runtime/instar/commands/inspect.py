@@ -10,9 +10,8 @@ from typing import Any
 
 from instar.errors import PackageError
 from instar.graph import codec
-from instar.package import MAX_JSON_BYTES, MODEL_FILE, Package, decode
+from instar.package import MODEL_FILE, Package, decode, read
 from instar.weights.manifest import WEIGHTS_FILE
-from instar.weights.store import read_model_json
 
 HELP = "show what a model package holds"
 
@@ -25,7 +24,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the summary. The package's digests are recomputed on the way."""
-    package = decode(read_model_json(arguments.directory, MAX_JSON_BYTES))
+    package = decode(read(arguments.directory))
     summary = summarise(package)
     summary["weights_here"] = _weights_here(arguments.directory, package)
     if arguments.json:

@@ -36,6 +36,7 @@ from instar.executor.protocol import (
     encode,
     place,
 )
+from instar.graph.signature import Signature
 from instar.weights import layout
 
 Result = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
@@ -44,28 +45,37 @@ Result = torch.Tensor | tuple[torch.Tensor, ...] | dict[str, torch.Tensor]
 class Model:
     """A model of this action. Call it with tensors or numpy arrays, in order or by input name.
 
-    Safe to call from several threads; the calls take turns.
+    `name` is its package's folder; `inputs` and `outputs` are the names in `signature`, which also says of each its
+    dtype and shape, and between which sizes a dynamic dimension lies:
+
+        port = model.signature.inputs[0]
+        port.name, port.type.dtype, port.type.shape     # "x", "float32", ("n", 3, 224, 224)
+        dict(model.signature.dims)["n"].max             # 64
+
+    Safe to call from several threads; the calls take turns, also while one waits for weights.
     """
 
     def __init__(self, connection: Connection, description: Described) -> None:
         self._connection = connection
-        self._description = description
         self.name = description.model
-        self.inputs = description.inputs
-        self.outputs = description.outputs
+        self.signature: Signature = description.signature
+        self.inputs = tuple(port.name for port in self.signature.inputs)
+        self.outputs = tuple(port.name for port in self.signature.outputs)
 
     def __repr__(self) -> str:
-        return f"<instar model {self.name!r} {self._description.text}>"
+        return f"<instar model {self.name!r} {self.signature}>"
 
     def __call__(self, *positional: Any, **named: Any) -> Result:
         """Run the model. Returns a tensor, a tuple or a dict by output name, as the packed module did.
 
-        Raises `InputError` if the arguments do not fit the model, `ExecutionError` if it failed on them, and
-        `ProcessError` if the executor ended meanwhile; a later call finds a new one.
+        Weights that are still on their way are waited for, each where the model first needs it. Raises `InputError`
+        if the arguments do not fit the model, `ExecutionError` if it failed on them, `SourceError` or `DigestError`
+        if its weights cannot be had, and `ProcessError` if the executor ended meanwhile. After the last two kinds a
+        later call tries afresh.
         """
         tensors = {name: as_tensor(name, value) for name, value in self._bind(positional, named).items()}
         outputs = self._connection.call(self.name, tensors)
-        match self._description.result:
+        match self.signature.result:
             case "tensor":
                 return outputs[0][1]
             case "dict":
@@ -99,7 +109,7 @@ class Connection:
         self._pid = os.getpid()
 
     def describe(self, name: str) -> Described:
-        """How a model is called. Waits until it is loaded; raises what went wrong with that."""
+        """How a model is called. Waits for its structure only; raises what is wrong with that."""
         with self._turn:
             if name not in self._known:
                 reply, _ = self._ask(Describe(name))
@@ -222,8 +232,8 @@ def connect(door: socket.socket) -> Connection:
 def model(name: str | None = None) -> Model:
     """The model of this action; its name, the folder's of its package, is needed where there are several.
 
-    Waits until the model is loaded. Raises `PackageError` if there is no such model or its package is damaged,
-    `SourceError` if its weights cannot be had, `ProcessError` outside an action.
+    Waits for the model's structure and not for its weights, which a call waits for. Raises `PackageError` if there is
+    no such model or its `model.json` is damaged, `ProcessError` outside an action.
     """
     if _connection is None:
         raise ProcessError("instar.model() works inside an action only; elsewhere, `instar run` calls a package")

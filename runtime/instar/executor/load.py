@@ -10,6 +10,7 @@ from __future__ import annotations
 import mmap
 import warnings
 from pathlib import Path
+from typing import Protocol
 
 import torch
 
@@ -18,7 +19,7 @@ from instar.executor.prepare import Prepared, prepare
 from instar.package import MODEL_FILE
 from instar.weights.arrival import Arrival
 from instar.weights.fetch import Fetcher
-from instar.weights.manifest import WEIGHTS_FILE
+from instar.weights.manifest import WEIGHTS_FILE, Weights
 from instar.weights.pipeline import Urgency
 from instar.weights.store import Store
 
@@ -41,12 +42,25 @@ def load(package_dir: Path, *, store: Store) -> LiveModel:
         fetcher.close()
 
 
-def begin(package_dir: Path, *, fetcher: Fetcher, urgency: Urgency = Urgency.REQUEST) -> LiveModel:
+class Brings(Protocol):
+    """What loading needs of a fetcher; `instar.weights.fetch.Fetcher` is one."""
+
+    @property
+    def store(self) -> Store: ...
+    def begin(
+        self, weights: Weights, location: Path | str, *, spans: bytes = b"", urgency: Urgency = Urgency.REQUEST
+    ) -> Arrival: ...
+
+
+def begin(
+    package_dir: Path, *, fetcher: Brings, own: Path | None = None, urgency: Urgency = Urgency.REQUEST
+) -> LiveModel:
     """Load the structure of a package and have its weights brought; a run waits for what it needs of them.
 
-    Raises `PackageError` if the package is damaged or forged, `SourceError` if its weights can never be had.
+    `own` is where compiled programs are kept if the store may only be read. Raises `PackageError` if the package is
+    damaged or forged, `SourceError` if its weights can never be had.
     """
-    prepared = structure(package_dir, store=fetcher.store)
+    prepared = structure(package_dir, store=fetcher.store, own=own)
     location = prepared.weights.uri if prepared.weights.uri is not None else package_dir / WEIGHTS_FILE
 
     def bring() -> Arrival:
@@ -55,9 +69,10 @@ def begin(package_dir: Path, *, fetcher: Fetcher, urgency: Urgency = Urgency.REQ
     return LiveModel(prepared, bring, bind)
 
 
-def structure(package_dir: Path, *, store: Store) -> Prepared:
+def structure(package_dir: Path, *, store: Store, own: Path | None = None) -> Prepared:
     """Only the structure of a package: what can be had before, and without, its weights."""
-    return prepare(package_dir / MODEL_FILE, store.root / "compiled")
+    caches = [root / "compiled" for root in (store.root, own) if root is not None]
+    return prepare(package_dir / MODEL_FILE, *caches)
 
 
 def bind(prepared: Prepared, arrival: Arrival) -> list[torch.Tensor]:

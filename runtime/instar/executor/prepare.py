@@ -6,7 +6,8 @@ is read back in a fraction of a millisecond. A changed byte, another release or 
 
 A live executor also remembers the last few structures it met, so that a function that comes back costs a hash.
 
-Kept code is code: it is read only from a folder that belongs to this user and that nobody else may write.
+Kept code is code: it is read only from a folder that belongs to this user and that nobody else may write, or that
+lies on a read-only mount, as a node's store does in a container.
 """
 
 from __future__ import annotations
@@ -61,31 +62,26 @@ class Prepared:
 _remembered: dict[str, Prepared] = {}
 
 
-def prepare(model_json: Path, cache: Path) -> Prepared:
+def prepare(model_json: Path, *caches: Path) -> Prepared:
     """Check and compile a package, or find that this was done before.
 
-    `cache` is the folder for what is kept; if it cannot be used, the work is done anew each time. Raises
-    `PackageError` for a file that is no package.
+    `caches` are the folders for what is kept: it is looked for in all of them, in order, and new entries go to the
+    last. If none can be used, the work is done anew each time. Raises `PackageError` for a file that is no package.
     """
-    try:
-        with open(model_json, "rb", buffering=0) as file:
-            key = _key(file)
-            path = cache / key
-            kept = _remembered.get(key) or _read(path)
-            if kept is not None:
-                _remember(key, kept)
-                return kept
-            file.seek(0)
-            data = file.read(package.MAX_JSON_BYTES + 1)
-    except OSError as error:
-        raise PackageError(
-            f"{model_json} cannot be read ({error.strerror}); is {model_json.parent} a model package?"
-        ) from error
+    with package.opened(model_json) as file:
+        key = _key(file)
+        kept = _remembered.get(key) or next(filter(None, (_read(cache / key) for cache in caches)), None)
+        if kept is not None:
+            _remember(key, kept)
+            return kept
+        file.seek(0)
+        data = file.read(package.MAX_JSON_BYTES + 1)
     decoded = package.decode(data)
     if _key(io.BytesIO(data)) != key:
         raise PackageError(f"{model_json} changed while it was read; load it again")
     prepared = of_package(decoded)
-    _keep(path, prepared)
+    for cache in caches[-1:]:
+        _keep(cache / key, prepared)
     _remember(key, prepared)
     return prepared
 
@@ -146,7 +142,7 @@ def _key(model_json: io.RawIOBase | io.BytesIO) -> str:
 def _read(path: Path) -> Prepared | None:
     try:
         with open(path, "rb", buffering=0) as file:
-            if not _is_ours(file.fileno()) or not _is_ours(os.path.dirname(path)):
+            if not _is_trusted(file.fileno()) or not _is_trusted(os.path.dirname(path)):
                 return None
             data = memoryview(file.read())
     except OSError:
@@ -160,19 +156,24 @@ def _read(path: Path) -> Prepared | None:
 def _keep(path: Path, prepared: Prepared) -> None:
     payload = marshal.dumps(_to_plain(prepared))
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)  # a container of another user may read it
         if not _is_ours(path.parent):
             return
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(digests.digest(payload) + payload)
+                os.fchmod(file.fileno(), 0o644)
             os.rename(name, path)
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(name)
     except OSError as error:
         logger.info("compiled code is not kept in %s: %s", path.parent, error)
+
+
+def _is_trusted(place: int | str | Path) -> bool:
+    return _is_ours(place) or bool(os.statvfs(place).f_flag & os.ST_RDONLY)
 
 
 def _is_ours(place: int | str | Path) -> bool:

@@ -20,7 +20,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from instar.errors import ProtocolError
+from instar import package
+from instar.errors import PackageError, ProtocolError
+from instar.graph.signature import Signature
 from instar.weights import layout
 
 FRAME_BYTES = 128 * 1024  # of either direction; below the kernel's default for one packet
@@ -52,6 +54,7 @@ class Open:
 
     models: tuple[tuple[str, str], ...]  # (name, package directory)
     store: str  # directory of the node's weights files
+    own: str  # directory for what that one cannot take, where it is mounted read-only
 
 
 # what a worker asks
@@ -87,13 +90,10 @@ Question = Describe | Grow | Call
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A model that is loaded."""
+    """A model whose structure is known; its weights may still be on their way."""
 
     model: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    result: str  # "tensor", "tuple" or "dict"
-    text: str  # the whole signature, for people
+    signature: Signature
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,14 +123,14 @@ Reply = Described | Grown | Answer | Failed
 
 
 def encode_open(frame: Open) -> bytes:
-    return json.dumps([frame.models, frame.store]).encode("ascii")
+    return json.dumps([frame.models, frame.store, frame.own]).encode("ascii")
 
 
 def decode_open(data: bytes) -> Open:
     """Raises `ProtocolError`."""
     match _parse(data):
-        case [[*models], str(store)]:
-            return Open(tuple(map(_model, models)), store)
+        case [[*models], str(store), str(own)]:
+            return Open(tuple(map(_model, models)), store, own)
     raise ProtocolError(f"the zygote's frame opens no session: {data[:80]!r}")
 
 
@@ -150,8 +150,8 @@ def encode(number: int, frame: Question | Reply) -> bytes:
             rest = ["grow", nbytes]
         case Call(model, inputs):
             rest = ["call", model, [_plain(ref) for ref in inputs]]
-        case Described(model, ins, outs, result, text):
-            rest = ["described", model, ins, outs, result, text]
+        case Described(model, signature):
+            rest = ["described", model, package.encode_signature(signature)]
         case Grown(nbytes):
             rest = ["grown", nbytes]
         case Answer(outputs, grown):
@@ -179,8 +179,8 @@ def decode_question(data: bytes) -> tuple[int, Question]:
 def decode_reply(data: bytes) -> tuple[int, Reply]:
     """Number and reply. Raises `ProtocolError` for anything but what `encode` makes of a `Reply`."""
     match _parse(data):
-        case [number, "described", str(model), [*ins], [*outs], str(result), str(text)]:
-            return _size(number), Described(model, tuple(map(str, ins)), tuple(map(str, outs)), result, text)
+        case [number, "described", str(model), signature]:
+            return _size(number), Described(model, _signature(signature))
         case [number, "grown", nbytes]:
             return _size(number), Grown(_size(nbytes))
         case [number, "answer", [*outputs], grown]:
@@ -223,6 +223,13 @@ def _ref(item: Any) -> TensorRef:
                 raise ProtocolError(f"tensor {name!r} of shape {list(shape)} is larger than any arena")
             return ref
     raise ProtocolError(f"no reference to a tensor: {str(item)[:80]}")
+
+
+def _signature(value: Any) -> Signature:
+    try:
+        return package.decode_signature(value)
+    except PackageError as error:
+        raise ProtocolError(f"no signature of a model: {error}") from error
 
 
 def _size(value: Any) -> int:

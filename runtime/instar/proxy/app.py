@@ -1,17 +1,22 @@
 """The two routes of the OpenWhisk runtime protocol, and `/ready`, which only Instar asks for.
 
 The rule: an answer is JSON with an exact `Content-Length`; a reply without one looks like a crash to OpenWhisk.
+Where weights were loaded since the run before, a header of the answer says how many and how long that was waited for.
 What a request means is `instar.proxy.function`'s to say.
 """
 
 from __future__ import annotations
 
+import json
+
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
+from instar.executor.meter import NOTHING, Reading
 from instar.proxy.function import Function, Reply, failure
 from instar.proxy.limits import BodyLimits
 
+WEIGHTS_HEADER = "X-Instar-Weights"  # a stock OpenWhisk ignores it
 DRAIN_BYTES = 1 << 30  # of a body that is refused; a client reads no answer while it still writes
 PIECE_BYTES = 1 << 18
 
@@ -59,4 +64,18 @@ def _drain(request: Request) -> None:
 
 
 def _response(reply: Reply) -> Response:
-    return Response(reply.body, reply.status, content_type="application/json")
+    response = Response(reply.body, reply.status, content_type="application/json")
+    if reply.weights != NOTHING:
+        response.headers[WEIGHTS_HEADER] = _weights(reply.weights)
+    return response
+
+
+def _weights(amounts: Reading) -> str:
+    """Bytes that came from elsewhere, bytes that were on the node, in whichever file, and how long was waited."""
+    return json.dumps(
+        {
+            "fetchedBytes": amounts.fetched_bytes,
+            "presentBytes": amounts.present_bytes + amounts.reused_bytes,
+            "waitedMs": round(amounts.waited_ns / 1e6, 3),
+        }
+    )

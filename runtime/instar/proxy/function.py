@@ -15,6 +15,7 @@ further runs wait. The states, after the stock runtime:
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import threading
@@ -36,6 +37,7 @@ from instar.action.frames import (
     Started,
 )
 from instar.errors import InstarError, ProcessError, ProtocolError
+from instar.executor.meter import NOTHING, Reading
 from instar.proxy import sentinels
 from instar.proxy.limits import BodyLimits
 from instar.proxy.places import Places
@@ -53,6 +55,7 @@ class Reply:
 
     status: int
     body: bytes
+    weights: Reading = NOTHING  # what loading has cost since the run before
 
 
 def failure(status: int, text: str) -> Reply:
@@ -80,6 +83,8 @@ class Function:
         self._slots = slots  # runs at once
         self._state: Empty | Worker | Gone = Empty()
         self._turn = threading.Lock()  # whose it is may change the state and speak to the zygote
+        self._told = zygote.meter.read()  # in the answers to runs
+        self._telling = threading.Lock()
 
     def ready(self) -> Reply:
         """Answers when `/init` would not have to wait for the boot any more."""
@@ -119,8 +124,16 @@ class Function:
             except (ProcessError, ProtocolError):
                 self._lose(worker)
                 reply = failure(400, EXITED)
+            reply = dataclasses.replace(reply, weights=self._untold())
             sentinels.write()  # before the next run may begin
             return reply
+
+    def _untold(self) -> Reading:
+        """What no run was told of yet. Of runs at the same time, the first to end is told."""
+        with self._telling:
+            now = self._zygote.meter.read()
+            changed, self._told = now - self._told, now
+            return changed
 
     def _become(self, init: Init) -> str | None:
         """Unpack, fork, import. Returns what to tell the caller of a failure; why, stands on standard error."""
@@ -134,7 +147,8 @@ class Function:
             models = packages.find(directory) + packages.named(environ, directory, self._places.packages)
             models = packages.set_apart(models, directory, self._places.packages)
             start = Start(str(directory), str(source), init.main, init.environ, self._limits.run_bytes)
-            error = self._start(Fork(models, str(self._places.store), str(directory)), start)
+            fork = Fork(models, str(self._places.store), str(self._places.own), str(directory))
+            error = self._start(fork, start)
         except (InstarError, OSError) as reason:
             sentinels.complain(f"{reason}\n")
         if error is not None:

@@ -25,23 +25,35 @@ class Places:
         """Model packages, out of the function's reach: from its archive, or from elsewhere."""
         return self.work / "packages"
 
+    @property
+    def own(self) -> Path:
+        """For what the node's store cannot take, where it is mounted read-only; a store, too."""
+        return self.work / "store"
+
     def give_to(self, uid: int) -> None:
         """Give the directories to the runtime's user, before there is anything in them of the container's.
 
-        A function may pass through the work directory and not look around in it, and sees nothing of the store.
+        A function may pass through the work directory and not look around in it, and sees nothing of the store. A
+        store that is mounted read-only is the node's, and stays as it is.
         """
         os.chown(self.work, uid, uid)
         self.work.chmod(0o711)
+        if self.store_is_read_only():
+            return
         if not self.store.exists():
             self.store.mkdir(parents=True)
             os.chown(self.store, uid, uid)
         status = self.store.stat()
-        if status.st_uid == uid and not _is_read_only(self.store):  # else it is an operator's, who knows why
+        if status.st_uid == uid:  # else it is an operator's, who knows why
             self.store.chmod(stat.S_IMODE(status.st_mode) & ~stat.S_IRWXO)
 
     def store_is_everybodys(self) -> bool:
         """Whether a user who is nobody in particular may write there."""
-        return bool(self.store.stat().st_mode & stat.S_IWOTH) and not _is_read_only(self.store)
+        return not self.store_is_read_only() and bool(self.store.stat().st_mode & stat.S_IWOTH)
+
+    def store_is_read_only(self) -> bool:
+        """Whether its file system is, as where a container has the node's store mounted."""
+        return self.store.exists() and bool(os.statvfs(self.store).f_flag & os.ST_RDONLY)
 
     def clear(self) -> None:
         """Remove what an attempt to become a function has left. Its process, if it had one, is buried."""
@@ -54,8 +66,3 @@ class Places:
         """Remove everything, at the container's end."""
         self.clear()
         shutil.rmtree(self.work, ignore_errors=True)
-
-
-def _is_read_only(path: Path) -> bool:
-    """Whether its file system is, as in a container with a read-only root."""
-    return bool(os.statvfs(path).f_flag & os.ST_RDONLY)

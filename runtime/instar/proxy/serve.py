@@ -19,6 +19,7 @@ from instar.action.privileges import Apart, Guarded, Isolation, Plain, Role
 from instar.proxy.limits import BodyLimits
 from instar.proxy.places import Places
 from instar.proxy.zygote import Settings, Zygote
+from instar.weights.retry import Patience
 from instar.weights.store import default_root
 
 BACKLOG = 128
@@ -30,6 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     if options.threads < 1 or options.arena_mib < 1 or (options.memory_mib or 1) < 1:
         sys.exit("instar-runtime: --threads, --arena-mib and --memory-mib are at least 1")
+    if not 0 < options.fetch_deadline_s < float("inf"):
+        sys.exit("instar-runtime: --fetch-deadline-s is a number of seconds above 0")
     isolation = _isolation(options)
     listener = _listener(options)
     work = _work(options.work)
@@ -41,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(isolation, Apart):
         _hand_over(places)
         _rehearse(isolation, places)
-    zygote = Zygote(Settings(options.arena_mib, options.threads, options.memory_mib, isolation))
+    settings = Settings(options.arena_mib, options.threads, options.memory_mib, options.fetch_deadline_s, isolation)
+    zygote = Zygote(settings)
     privileges.become(Role.MASTER, isolation)
 
     from instar.proxy.container import Container  # late, for torch is being imported meanwhile
@@ -104,7 +108,13 @@ def _hand_over(places: Places) -> None:
 
 def _rehearse(isolation: Isolation, places: Places) -> None:
     """See, in a process that becomes the runtime's user, that it can do its work."""
-    needed = ((places.work, os.R_OK | os.W_OK | os.X_OK), (__file__, os.R_OK), (os.__file__, os.R_OK))
+    needed: list[tuple[str | Path, int]] = [
+        (places.work, os.R_OK | os.W_OK | os.X_OK),
+        (__file__, os.R_OK),
+        (os.__file__, os.R_OK),
+    ]
+    if places.store_is_read_only():  # another one has been given to that user
+        needed.append((places.store, os.R_OK | os.X_OK))
     read, write = os.pipe()
     if os.fork() == 0:
         text = "cannot be had"
@@ -143,6 +153,12 @@ def _parser() -> argparse.ArgumentParser:
         "--isolate", action="store_true", help="run the function as a user of its own (started as root; else say so)"
     )
     parser.add_argument("--worker-uid", type=int, help="the same, as this user, which must be nobody else's")
+    parser.add_argument(
+        "--fetch-deadline-s",
+        type=float,
+        default=os.environ.get("INSTAR_FETCH_DEADLINE_S") or Patience().deadline_s,
+        help="how long a model's weights may take to arrive, in seconds (default 600, or $INSTAR_FETCH_DEADLINE_S)",
+    )
     parser.add_argument("--store", default=default_root(dict(os.environ)), type=Path, help="the node's weights files")
     return parser
 

@@ -25,7 +25,7 @@ from instar.action.frames import (
 )
 from instar.action.privileges import Isolation
 from instar.errors import ProcessError, ProtocolError
-from instar.executor import packets
+from instar.executor import meter, packets
 from instar.proxy.slots import Slots
 
 SECRETS = ("INSTAR_TOKEN",)  # variables that the proxy alone may know
@@ -45,27 +45,32 @@ class Settings:
     arena_mib: int  # most memory that a worker shares with the executor
     threads: int  # torch's, in the worker and in the executor
     memory_mib: int | None  # what the container may have, if its control group does not say it
+    fetch_deadline_s: float  # how long weights may take
     isolation: Isolation  # what a worker is kept from
 
 
 class Zygote:
-    """Owns the process and the control socket; used by one thread at a time."""
+    """Owns the process and the control socket; used by one thread at a time. `meter` tells what loading has cost."""
 
     def __init__(self, settings: Settings) -> None:
         self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        page = meter.create()
+        self.meter = meter.Meter(page)
         with theirs:
             # -P: the directory this was started in is no place to import from.
             command = [sys.executable, "-P", "-m", "instar.action.zygote"]
             command += ["--control", str(theirs.fileno()), "--arena-mib", str(settings.arena_mib)]
-            command += ["--threads", str(settings.threads)]
+            command += ["--meter", str(page), "--threads", str(settings.threads)]
+            command += ["--fetch-deadline-s", str(settings.fetch_deadline_s)]
             command += ["--isolation", str(settings.isolation)]
             command += [] if settings.memory_mib is None else ["--memory-mib", str(settings.memory_mib)]
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 env={name: value for name, value in os.environ.items() if name not in SECRETS},
-                pass_fds=[theirs.fileno()],
+                pass_fds=[theirs.fileno(), page],
             )
+        os.close(page)
         self.pidfd = os.pidfd_open(self._process.pid)  # readable when it has ended
 
     def wait_until_up(self) -> None:

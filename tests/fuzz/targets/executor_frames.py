@@ -21,7 +21,7 @@ from instar.errors import PackageError
 from instar.executor import arena, protocol
 from instar.executor.load import load
 from instar.executor.protocol import Answer, Call, Describe, Grow, Grown, TensorRef
-from instar.executor.server import Model, Session
+from instar.executor.session import Model, Session
 from instar.weights import layout
 from instar.weights.store import Store
 from tests.fuzz import mutations, packages

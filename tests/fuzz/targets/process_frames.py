@@ -17,6 +17,8 @@ from instar.action import frames
 from instar.errors import ProtocolError
 from instar.executor import protocol
 from instar.executor.protocol import Answer, Described, Failed, Grown, TensorRef
+from instar.graph import ir
+from instar.graph.signature import Bounds, Port, Signature
 from tests.fuzz import mutations
 from tests.fuzz.targets import Target
 
@@ -69,15 +71,17 @@ DECODERS: tuple[Callable[[bytes], None], ...] = (_control, _open, _reply, _messa
 
 def seeds() -> Iterable[bytes]:
     for control in (
-        frames.Fork((("m", "/a/m"),), "/store", "/a"),
+        frames.Fork((("m", "/a/m"),), "/store", "/own", "/a"),
         frames.Forked(7),
         frames.Bury(),
         frames.Buried(-9),
     ):
         yield b"\0" + frames.encode_control(control)
-    yield b"\1" + protocol.encode_open(protocol.Open((("m", "/a/m"), ("n", "/a/n")), "/store"))
+    yield b"\1" + protocol.encode_open(protocol.Open((("m", "/a/m"), ("n", "/a/n")), "/store", "/own"))
     ref = TensorRef("y", "float32", (1, 7), 64)
-    for reply in (Described("m", ("x",), ("y",), "tensor", "x -> y"), Grown(64), Answer((ref,), 0), Failed("E", "t")):
+    port = Port("x", ir.TensorType("float32", ("n", 3)))
+    described = Described("m", Signature((port,), (port,), "tensor", (("n", Bounds(1, 9)),)))
+    for reply in (described, Grown(64), Answer((ref,), 0), Failed("E", "t")):
         yield b"\2" + protocol.encode(3, reply)
     for message in (
         frames.Start("/a", "/a/main.py", "main", {"A": "b"}, 1 << 20), frames.Started(), frames.NotStarted("no"),
