@@ -34,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     prewarm = "containers that wait for an action; may be repeated; or 'none' (default: one of each kind)"
     keep_alive = f"seconds after which an idle container goes (default {pool.patience.keep_alive_s:g})"
     grace = f"seconds after which an idle Docker container is paused (default {docker.pause_grace_s:g})"
+    store = "where weights are kept for all containers, or 'none' (default: $INSTAR_STORE or ~/.cache/instar)"
     add = parser.add_argument
     add("--host", default=usual.host, help=f"loopback address to listen on (default {usual.host})")
     add("--port", type=int, default=usual.port, help=f"TCP port, 0 for any free one (default {usual.port})")
@@ -43,6 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="where actions, records and the key are kept (default: ~/.local/state/instar)",
     )
+    add("--store", metavar="DIR", help=store)
     add("--memory", type=int, default=pool.memory_mb, metavar="MB", help=memory)
     add("--prewarm", action="append", default=[], metavar="KIND:MB:COUNT", help=prewarm)
     add("--keep-alive", type=float, default=pool.patience.keep_alive_s, metavar="S", help=keep_alive)
@@ -77,6 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
                 arguments.containers, network=arguments.docker_network, pause_grace_s=arguments.pause_grace
             ),
             manifest=kinds,
+            store=settings.store_folder(arguments.store, os.environ),
         )
         serving.serve(chosen, os.environ, _print_json if arguments.json else _print_text)
     except ControllerError as error:

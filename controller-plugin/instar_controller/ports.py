@@ -17,6 +17,7 @@ from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import Collection, Document, Key
 from instar_controller.whisk.invocation import ContainerKey, Invocation
 from instar_controller.whisk.response import Outcome
+from instar_controller.whisk.weights import Amounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +164,31 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+class Delivery(Protocol):
+    """The weights that one start needs, on their way to this node or there."""
+
+    def amounts(self) -> Amounts | None:
+        """What was there when they were sent for, and what has come since; None if none are known to be needed."""
+
+    def close(self) -> None:
+        """Nobody asks any more. What is on its way comes all the same."""
+
+
+class Weights(Protocol):
+    """Sends for the weights of models before their containers are up. Safe for several threads.
+
+    Nobody depends on it: a container fetches what it misses. So no method waits for a source or raises.
+    """
+
+    def begin(self, invocation: Invocation) -> Delivery:
+        """Send for all weights that this invocation's container will need. Somebody waits for them: they go before
+        whatever is fetched in advance.
+        """
+
+    def close(self) -> None:
+        """Fetch no more; what has arrived stays. Later deliveries bring nothing."""
 
 
 class Containers(Protocol):

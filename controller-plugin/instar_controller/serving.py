@@ -14,8 +14,10 @@ import os
 import shutil
 import signal
 import socket
+import stat
+import tempfile
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -23,24 +25,29 @@ from typing import NoReturn
 
 import waitress  # type: ignore[import-untyped]
 
+from instar.weights import store as weights_store
+from instar.weights.fetch import Fetcher
 from instar_controller.api import identities
 from instar_controller.api.app import create_app
 from instar_controller.api.services import Services
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.disk import DiskStore
+from instar_controller.clients.memory import MemoryWeights
 from instar_controller.clients.process import ProcessContainers
+from instar_controller.clients.weights import StoreWeights
 from instar_controller.engines.invoker import Invoker
 from instar_controller.engines.scheduler import Start
 from instar_controller.errors import SettingsError, StoreError
 from instar_controller.policies.removal import Reason
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Clock, Containers, Ending, Store
+from instar_controller.ports import Clock, Containers, Ending, Store, Weights
 from instar_controller.settings import HttpSettings, ServeSettings
 from instar_controller.whisk.identity import Identity
 
 STORE_FILE = "store.sqlite"
 KEY_FILE = "key"
 CONTAINERS_FOLDER = "containers"
+STORE_VARIABLE = "INSTAR_STORE"  # in a container's environment: where it finds weights, and keeps what it fetches
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +92,13 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         store = DiskStore(_private_folder(settings.state) / STORE_FILE)
         stack.callback(store.close)
         identity = _identity(store, clock, settings)
+        containers, weights = _containers(settings, environment, url)
+        stack.callback(weights.close)
         invoker = Invoker(
-            _containers(settings, environment, url),
+            containers,
             store,
             clock,
+            weights,
             pool=settings.pool,
             settings=settings.engine,
             on_up=lambda start: _announce_stem_cell(start, announce),
@@ -184,12 +194,21 @@ def _identity(store: Store, clock: Clock, settings: ServeSettings) -> Identity:
     return identity
 
 
-def _containers(settings: ServeSettings, environment: Mapping[str, str], url: str) -> Containers:
-    """The maker of containers; what an earlier run of this server has left behind is gone."""
+def _containers(settings: ServeSettings, environment: Mapping[str, str], url: str) -> tuple[Containers, Weights]:
+    """The maker of containers, and who has weights brought for them; what an earlier run of this server has left
+    behind is gone.
+    """
     stock = {"__OW_API_HOST": url, "__OW_ALLOW_CONCURRENT": "false"}  # what a stock invoker gives a container
     folder = _empty_folder(settings.state / CONTAINERS_FOLDER)
+    store = None if settings.store is None else _weights_folder(settings.store)
     if settings.docker is None:
-        return ProcessContainers(folder, {**environment, **stock})
+        given = {**environment, **stock}
+        if store is not None:
+            given[STORE_VARIABLE] = str(store)
+        kinds = [kind.kind for kind in settings.manifest.kinds]
+        return ProcessContainers(folder, given), _weights(store, kinds, given, environment)
+    if store is not None:
+        _open_to_containers(store)
     # Late: Docker's client takes 0.2 s to import, and need not be installed for the other kind.
     from instar_controller.clients.docker import engine
     from instar_controller.clients.docker.arguments import Plan, owner_of
@@ -203,10 +222,51 @@ def _containers(settings: ServeSettings, environment: Mapping[str, str], url: st
             pool_memory_mb=settings.pool.memory_mb,
             environment=stock,
             images={kind.kind: kind.image for kind in settings.manifest.kinds},
+            store=store,
         ),
     )
     containers.prepare()
-    return containers
+    return containers, _weights(store, containers.kinds_with_store, stock, environment)
+
+
+def _weights(
+    store: Path | None, kinds: Collection[str], given: Mapping[str, str], environment: Mapping[str, str]
+) -> Weights:
+    if store is None:
+        return MemoryWeights()
+    fetcher = Fetcher(weights_store.Store(store), environ=environment)
+    return StoreWeights(fetcher, kinds=kinds, environment=given, credentials=environment)
+
+
+def _weights_folder(path: Path) -> Path:
+    """The store's directory. Raises `SettingsError`."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            return path
+    except OSError as error:
+        raise SettingsError(
+            f"--store {path}: weights cannot be kept there: {error.strerror}; name a directory that you may write "
+            "to, or 'none'"
+        ) from error
+
+
+def _open_to_containers(path: Path) -> None:
+    """Let everybody read what is in the store's directory and will be, for the user of a container is nobody here.
+    Raises `SettingsError`.
+    """
+    os.umask(os.umask(0o022) & ~0o055)  # whatever else this process writes is private by its own mode
+    for folder in (path, *filter(Path.is_dir, path.iterdir())):
+        mode = stat.S_IMODE(folder.stat().st_mode)
+        if mode & 0o005 == 0o005:
+            continue
+        try:
+            folder.chmod(mode | 0o055)
+        except OSError as error:
+            raise SettingsError(
+                f"--store {path}: containers cannot read {folder} ({error.strerror}); have its owner do "
+                f"`chmod o+rx {folder}`, or name another directory"
+            ) from error
 
 
 def _announce_stem_cell(start: Start, announce: Callable[[Notice], None]) -> None:

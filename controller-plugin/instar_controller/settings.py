@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from instar.weights.store import default_root
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import SettingsError
@@ -22,6 +23,7 @@ from instar_controller.whisk.manifest import DEFAULT, Manifest
 from instar_controller.whisk.values import parse
 
 NO_STEM_CELLS = "none"
+NO_STORE = "none"
 PROCESS, DOCKER = "process", "docker"  # what containers are made of
 
 
@@ -56,6 +58,7 @@ class ServeSettings:
     limits: Limits = field(default_factory=Limits)
     manifest: Manifest = DEFAULT
     docker: DockerSettings | None = None  # None: containers are made of processes of this machine
+    store: Path | None = None  # a directory for the models' weights, shared by all; None: containers see to theirs
     namespace: str = "guest"
     drain_s: float = 2.0  # what running activations get to finish after Ctrl-C
 
@@ -76,6 +79,7 @@ def make(
     stem_cells: Sequence[StemCells],
     docker: DockerSettings | None = None,
     manifest: Manifest = DEFAULT,
+    store: Path | None = None,
 ) -> ServeSettings:
     """Settings from what the command line says. Raises `SettingsError`."""
     limits = limits_of(memory_mb)
@@ -101,7 +105,15 @@ def make(
         limits=limits,
         manifest=manifest,
         docker=docker,
+        store=None if store is None else store.expanduser().absolute(),
     )
+
+
+def store_folder(text: str | None, environment: Mapping[str, str]) -> Path | None:
+    """What `--store` says: a directory, or `none`; without it, where Instar keeps weights on this machine."""
+    if text == NO_STORE:
+        return None
+    return default_root(dict(environment)) if text is None else Path(text)
 
 
 def docker_settings(containers: str, *, network: str | None, pause_grace_s: float | None) -> DockerSettings | None:

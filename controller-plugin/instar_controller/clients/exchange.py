@@ -17,6 +17,7 @@ from collections.abc import Generator
 from typing import cast
 
 from instar_controller.errors import ContainerError
+from instar_controller.whisk import weights
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
 Address = tuple[str, int]
@@ -133,7 +134,7 @@ def _receive(connection: socket.socket, deadline_s: float, max_reply_bytes: int)
         body = response.read(min(length, max_reply_bytes + 1))
         if len(body) < min(length, max_reply_bytes + 1):
             return Disconnected()
-        return Replied(response.status, body, length)
+        return Replied(response.status, body, length, weights.parse_report(response.getheader(weights.HEADER)))
     finally:
         response.close()
 

@@ -1,4 +1,5 @@
-"""The store in memory: the twin of `disk`, with the same promises but the one about surviving.
+"""The store and the weights in memory: the twins of `disk` and `weights`, with the same promises but the one about
+surviving.
 
 One rule: whatever `disk` refuses, this refuses, with the same error. It is for tests and for servers that
 are to forget everything.
@@ -8,14 +9,16 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from instar_controller.clients.retention import DEFAULT, Retention
 from instar_controller.errors import ConflictError, NotFoundError
 from instar_controller.ports import ActivationQuery
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import CONCURRENT_CHANGE, Collection, Document, Key
+from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.weights import Amounts
 
 
 class MemoryStore:
@@ -116,6 +119,46 @@ class MemoryStore:
         with self._lock:
             activations = list(self._activations.values())
         return [activation for activation in activations if _matches(activation, query)]
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryDelivery:
+    """Of weights that were there at once."""
+
+    found: Amounts | None
+
+    def amounts(self) -> Amounts | None:
+        return self.found
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+
+class MemoryWeights:
+    """`Weights` that arrive the moment they are sent for: so many bytes for each revision of an action that is named.
+
+    Without any names it is the one of a node that keeps no weights for its containers.
+    """
+
+    def __init__(self, sizes: Mapping[int, int] | None = None) -> None:
+        self._missing = dict(sizes or {})
+        self._present: dict[int, int] = {}
+        self._lock = threading.Lock()
+        self._is_closed = False
+
+    def begin(self, invocation: Invocation) -> MemoryDelivery:
+        revision = invocation.revision
+        with self._lock:
+            if revision in self._present:
+                return MemoryDelivery(Amounts(self._present[revision], 0))
+            if revision not in self._missing or self._is_closed:
+                return MemoryDelivery(None)
+            self._present[revision] = self._missing.pop(revision)
+            return MemoryDelivery(Amounts(0, self._present[revision]))
+
+    def close(self) -> None:
+        with self._lock:
+            self._is_closed = True
 
 
 def _newest_first(activation: Activation) -> tuple[int, str]:

@@ -15,8 +15,9 @@ from instar_controller.engines.scheduler import Run, StartKind
 from instar_controller.errors import ContainerError
 from instar_controller.policies import removal
 from instar_controller.policies.removal import Reason, Why
-from instar_controller.ports import Clock, Containers
+from instar_controller.ports import Clock, Containers, Delivery
 from instar_controller.whisk import response as responses
+from instar_controller.whisk import weights
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
@@ -54,8 +55,11 @@ class Errand:
         self._clock = clock
         self._max_result_bytes = max_result_bytes
 
-    def carry_out(self, run: Run, invocation: Invocation) -> Seen | Unseen:
-        """Wake the container if it sleeps, initialise it if nobody has, and call the function."""
+    def carry_out(self, run: Run, invocation: Invocation, delivery: Delivery | None = None) -> Seen | Unseen:
+        """Wake the container if it sleeps, initialise it if nobody has, and call the function.
+
+        `delivery` is the weights' that were sent for when this start was decided.
+        """
         if run.is_paused:
             try:
                 self._containers.resume(run.container)
@@ -76,7 +80,9 @@ class Errand:
             if course.init is None:
                 return outcome
             outcome = Disconnected()  # its code was loaded and may be what ended it: that is not tried twice
-        course = replace(course, run=interval, timed_out=isinstance(outcome, TimedOut))
+        report = outcome.weights if isinstance(outcome, Replied) else None
+        told = weights.note(report, delivery.amounts() if delivery else None)
+        course = replace(course, run=interval, timed_out=isinstance(outcome, TimedOut), weights=told)
         response = responses.of_run(outcome, max_result_bytes=self._max_result_bytes)
         activation = self._activation(invocation, course, response)
         if response.keeps_container:

@@ -11,11 +11,12 @@ log is read; the record with its log goes into the store last.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -31,13 +32,14 @@ from instar_controller.engines.scheduler import (
     Run,
     Scheduler,
     Start,
+    StartKind,
     Work,
 )
 from instar_controller.errors import ContainerError, OverloadedError, StoreError
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
-from instar_controller.ports import Clock, Containers, Ending, Log, Store
-from instar_controller.whisk.activation import Activation
+from instar_controller.ports import Clock, Containers, Delivery, Ending, Log, Store, Weights
+from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.invocation import Invocation
 
 logger = logging.getLogger(__name__)
@@ -68,6 +70,7 @@ class Invoker:
         containers: Containers,
         store: Store,
         clock: Clock,
+        weights: Weights,
         *,
         pool: PoolSettings,
         settings: EngineSettings,
@@ -80,6 +83,7 @@ class Invoker:
         self._containers = containers
         self._store = store
         self._clock = clock
+        self._weights = weights
         self._settings = settings
         self._on_up = on_up
         self._on_removed = on_removed
@@ -87,6 +91,7 @@ class Invoker:
         self._debts = Debts()
         self._lock = threading.Lock()  # for what follows
         self._scheduler = Scheduler(pool, lambda: ContainerId(f"c{next(numbers)}"))
+        self._deliveries: dict[ActivationId, Delivery] = {}  # of the starts that are under way
         self._is_closing = False
         self._alarm_s: float | None = None  # what the timer waits for
         self._alarm = threading.Condition(self._lock)  # it has to be sooner
@@ -193,6 +198,8 @@ class Invoker:
 
     def _boot(self, start: Start) -> None:
         id = start.container
+        if start.work is not None:
+            self._send_for_weights(start.work)
         try:
             self._containers.start(id, kind=start.kind, memory_mb=start.memory_mb, key=start.key, on_exit=self._end)
         except ContainerError as error:
@@ -223,13 +230,16 @@ class Invoker:
         id = run.container
         invocation = self._debts.get(run.work.id)
         assert invocation is not None, "a job that runs is owed its completion"
+        if run.start is StartKind.PREWARMED:
+            self._send_for_weights(run.work)
         limit_mb = invocation.action.limits.logs_mb
-        try:
-            log = self._containers.begin_log(id, limit_bytes=limit_mb * logs.MIB)
-        except ContainerError as error:
-            self._run_elsewhere(run, Reason(Why.UNREACHABLE, str(error)))
-            return
-        result = self._errand.carry_out(run, invocation)
+        with self._delivery(run.work) as delivery:
+            try:
+                log = self._containers.begin_log(id, limit_bytes=limit_mb * logs.MIB)
+            except ContainerError as error:
+                self._run_elsewhere(run, Reason(Why.UNREACHABLE, str(error)))
+                return
+            result = self._errand.carry_out(run, invocation, delivery)
         if isinstance(result, Unseen):
             self._run_elsewhere(run, result.reason)
         elif result.ruin is None:
@@ -263,7 +273,35 @@ class Invoker:
         if invocation is not None:
             activation = self._errand.give_up(invocation)
             self._debts.pay(activation)
-            self._keep(invocation, activation, NO_LOG)
+            with self._delivery(work):
+                self._keep(invocation, activation, NO_LOG)
+
+    def _send_for_weights(self, work: Work) -> None:
+        """A container is started or initialised for this work: its model's weights can come meanwhile."""
+        invocation = self._debts.get(work.id)
+        if invocation is None:  # it was given up meanwhile
+            return
+        try:
+            delivery = self._weights.begin(invocation)
+        except Exception:  # a mistake of ours: the container fetches for itself
+            logger.exception("the weights of activation %s are not sent for", work.id)
+            return
+        with self._lock:
+            self._deliveries[work.id] = delivery
+        if self._debts.get(work.id) is None:  # given up by now, and whoever did that may have looked too early
+            with self._delivery(work):
+                pass
+
+    @contextlib.contextmanager
+    def _delivery(self, work: Work) -> Iterator[Delivery | None]:
+        """What was sent for when the start for this work was decided, for the last time; None for a warm one."""
+        with self._lock:
+            delivery = self._deliveries.pop(work.id, None)
+        try:
+            yield delivery
+        finally:
+            if delivery is not None:
+                delivery.close()
 
     def _end(self, id: ContainerId) -> None:
         """A container has ended, by itself or because it is being removed."""

@@ -36,6 +36,7 @@ class Course:
     timed_out: bool = False
     start: str | None = None  # `cold`, `prewarmed` or `warm`; None if no container was had
     boot_ms: int | None = None  # of the container, if it was started for this very job
+    weights: JsonObject | None = None  # as `whisk.weights.note` tells it
 
 
 def activation(invocation: Invocation, course: Course, response: Response, *, now_ms: int) -> Activation:
@@ -73,7 +74,7 @@ def activation(invocation: Invocation, course: Course, response: Response, *, no
 
 
 def _note(course: Course) -> JsonObject | None:
-    """What Instar adds: the kind of start, and the milliseconds that each of its parts took."""
+    """What Instar adds: the kind of start, the milliseconds that each of its parts took, and the weights."""
     if course.start is None:
         return None
     note: dict[str, Json] = {"start": course.start}
@@ -83,4 +84,6 @@ def _note(course: Course) -> JsonObject | None:
         note["initMs"] = course.init.length_ms
     if course.run is not None:
         note["runMs"] = course.run.length_ms
+    if course.weights is not None:
+        note["weights"] = course.weights
     return note

@@ -60,11 +60,16 @@ class Start:
     container: ContainerId
     kind: str
     memory_mb: int
-    key: ContainerKey | None  # the function that it is for
+    work: Work | None  # the job that it is for
+
+    @property
+    def key(self) -> ContainerKey | None:
+        """The function that it is for."""
+        return None if self.work is None else self.work.job.key
 
     @property
     def is_stem_cell(self) -> bool:
-        return self.key is None
+        return self.work is None
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,13 +298,13 @@ class Scheduler:
         return self._containers[id].kind, self._containers[id].memory_mb
 
     def _start(self, kind: str, memory_mb: int, work: Work | None, now_s: float) -> Start:
-        id = self._new_id()
-        key = None
+        start = Start(self._new_id(), kind, memory_mb, work)
         if work is not None:
-            key = work.job.key
-            self._promised[id] = work
-        self._containers[id] = Container(id, kind, memory_mb, State.STARTING, key, now_s)
-        return Start(id, kind, memory_mb, key)
+            self._promised[start.container] = work
+        self._containers[start.container] = Container(
+            start.container, kind, memory_mb, State.STARTING, start.key, now_s
+        )
+        return start
 
     def _take(self, id: ContainerId, work: Work, start: StartKind, now_s: float) -> Run:
         is_paused = self._containers[id].state is State.PAUSED

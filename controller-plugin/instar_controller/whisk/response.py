@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from instar_controller.whisk.values import Json, JsonObject, parse
+from instar_controller.whisk.weights import Report
 
 ERROR = "error"
 
@@ -70,12 +71,13 @@ class Replied:
     """The container answered with `status`.
 
     `body` holds the reply's first bytes, at most the permitted size and one; `length` is the reply's full
-    length in bytes, as its Content-Length says.
+    length in bytes, as its Content-Length says. `weights` is what an Instar container reports beside it.
     """
 
     status: int
     body: bytes
     length: int
+    weights: Report | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from instar_controller.api import identities
 from instar_controller.api.app import create_app
 from instar_controller.api.services import Services
 from instar_controller.clients.clock import SystemClock
-from instar_controller.clients.memory import MemoryStore
+from instar_controller.clients.memory import MemoryStore, MemoryWeights
 from instar_controller.clients.process import ProcessContainers
 from instar_controller.engines.invoker import EngineSettings, Invoker
 from instar_controller.engines.scheduler import PoolSettings
@@ -95,6 +95,7 @@ def invoker(store: Store, clock: Clock, root: Path, environment: dict[str, str])
         ProcessContainers(root, environment),
         store,
         clock,
+        MemoryWeights(),
         pool=PoolSettings(stem_cells=CELLS),
         settings=EngineSettings(),
     )

@@ -8,16 +8,17 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from instar_controller.clients.clock import SystemClock
-from instar_controller.clients.memory import MemoryStore
+from instar_controller.clients.memory import MemoryStore, MemoryWeights
 from instar_controller.clients.threads import ThreadContainers
 from instar_controller.engines.invoker import EngineSettings, Invoker
 from instar_controller.engines.scheduler import PoolSettings, Remove
 from instar_controller.errors import ContainerError, StoreError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Ending, PendingLog
+from instar_controller.ports import Delivery, Ending, PendingLog
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.invocation import ContainerKey, Invocation
 from instar_controller.whisk.response import Outcome
+from instar_controller.whisk.weights import Amounts
 
 WAIT_S = 10.0  # for anything that is sure to happen
 
@@ -92,6 +93,41 @@ class RiggedContainers:
         self.threads.close()
 
 
+class RiggedWeights:
+    """Weights in memory: each is told of before it is sent for, and a test may make it a mistake of ours."""
+
+    def __init__(self) -> None:
+        self.memory = MemoryWeights()
+        self.begun: queue.SimpleQueue[Invocation] = queue.SimpleQueue()
+        self.deliveries: list[WatchedDelivery] = []
+        self.before_begin: Callable[[Invocation], None] = lambda _: None
+
+    def begin(self, invocation: Invocation) -> Delivery:
+        self.begun.put(invocation)
+        self.before_begin(invocation)
+        self.deliveries.append(WatchedDelivery(self.memory.begin(invocation)))
+        return self.deliveries[-1]
+
+    def close(self) -> None:
+        self.memory.close()
+
+
+class WatchedDelivery:
+    """A delivery that knows whether somebody still holds it."""
+
+    def __init__(self, delivery: Delivery) -> None:
+        self._delivery = delivery
+        self.is_closed = False
+
+    def amounts(self) -> Amounts | None:
+        assert not self.is_closed, "nobody may ask any more"
+        return self._delivery.amounts()
+
+    def close(self) -> None:
+        self.is_closed = True
+        self._delivery.close()
+
+
 class Engine:
     """All of it. `gate` and `reached` are events that the functions see among their global names."""
 
@@ -99,6 +135,7 @@ class Engine:
         self.gate = threading.Event()
         self.reached = threading.Event()
         self.store = WatchedStore()
+        self.weights = RiggedWeights()
         self.containers = RiggedContainers({"gate": self.gate, "reached": self.reached})
         self.up: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
         self.gone: queue.SimpleQueue[tuple[Remove, Ending | None]] = queue.SimpleQueue()
@@ -106,6 +143,7 @@ class Engine:
             self.containers,
             self.store,
             SystemClock(),
+            self.weights,
             pool=pool,
             settings=settings,
             on_up=lambda start: self.up.put(start.container),

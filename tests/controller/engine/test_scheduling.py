@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from worlds import function, job
 
@@ -51,12 +52,12 @@ def work(id: str, name: str = "f", *, memory_mb: int = 256) -> Work:
     return Work(ActivationId(id), job(name, memory_mb=memory_mb))
 
 
-def start(id: ContainerId, name: str = "f", memory_mb: int = 256) -> Start:
-    return Start(id, "python:3", memory_mb, function(name))
+def start(id: ContainerId, work: Work) -> Start:
+    return Start(id, "python:3", work.job.memory_mb, work)
 
 
 def cell(id: ContainerId, memory_mb: int = 256) -> Start:
-    return Start(id, "python:3", memory_mb, key=None)
+    return Start(id, "python:3", memory_mb, work=None)
 
 
 def make_warm(pool: Scheduler, id: ContainerId, done: Work, now_s: float) -> list[Command]:
@@ -73,7 +74,7 @@ def states(pool: Scheduler) -> dict[str, str]:
 def test_a_cold_start_takes_its_container_when_it_is_up() -> None:
     pool = scheduler()
     first = work("a")
-    assert pool.submit(first, 0.0) == [start(C1)]
+    assert pool.submit(first, 0.0) == [start(C1, first)]
     assert pool.came_up(C1, 0.8) == [Run(C1, first, StartKind.COLD, boot_ms=800)]
     assert states(pool) == {"c1": "running"}
 
@@ -122,7 +123,7 @@ def test_an_evicted_container_must_have_gone_before_its_memory_is_used() -> None
     other = work("b", "other")
     assert pool.submit(other, 1.0) == [Remove(C1, Reason(Why.EVICTED, "guest/other needs 256 MB"))]
     assert pool.broken(C1, ENDED, 1.1) == []  # its end is noticed before its removal is reported
-    assert pool.removed(C1, 1.2) == [start(C2, "other")]
+    assert pool.removed(C1, 1.2) == [start(C2, other)]
 
 
 def test_an_idle_container_goes_when_its_time_is_up() -> None:
@@ -143,7 +144,7 @@ def test_a_job_that_its_dead_container_never_saw_is_first_in_the_queue_again() -
     pool.submit(second, 1.0)
     refused = Reason(Why.UNREACHABLE, "connection refused")
     assert pool.put_back(C1, first, refused, 1.1) == [Remove(C1, refused)]
-    assert pool.removed(C1, 1.2) == [start(C2)]
+    assert pool.removed(C1, 1.2) == [start(C2, replace(first, is_second_try=True))]
     (run, *_) = pool.came_up(C2, 2.0)
     assert isinstance(run, Run)
     assert run.work == Work(first.id, first.job, is_second_try=True)
@@ -184,18 +185,18 @@ def test_stem_cells_that_do_not_start_are_tried_again_later_and_later() -> None:
 
 def test_stem_cells_of_one_kind_that_do_not_start_hold_up_no_others() -> None:
     pool = scheduler(stem_cells=(StemCells("no:1", 256, 1), StemCells("python:3", 256, 1)))
-    assert pool.tick(0.0) == [Start(C1, "no:1", 256, key=None)]
+    assert pool.tick(0.0) == [Start(C1, "no:1", 256, work=None)]
     assert pool.start_failed(C1, 0.1) == [cell(C2)]
     pool.came_up(C2, 1.0)
     assert pool.wake_s() == 1.1
-    assert pool.tick(1.1) == [Start(C3, "no:1", 256, key=None)]
+    assert pool.tick(1.1) == [Start(C3, "no:1", 256, work=None)]
 
 
 def test_a_job_larger_than_the_pool_fails_and_holds_nobody_up() -> None:
     pool = scheduler(memory_mb=256)
     large, small = work("a", memory_mb=512), work("b")
     assert pool.submit(large, 0.0) == [Fail(large)]
-    assert pool.submit(small, 0.0) == [start(C1)]
+    assert pool.submit(small, 0.0) == [start(C1, small)]
 
 
 def test_closing_gives_up_what_waits_and_removes_everything() -> None:
@@ -216,7 +217,7 @@ def test_two_namespaces_never_share_a_container() -> None:
     pool = scheduler()
     make_warm(pool, C1, work("a"), 0.0)
     foreign = Work(ActivationId("b"), Job(function(namespace="other"), "python:3", 256))
-    assert pool.submit(foreign, 1.0) == [Start(C2, "python:3", 256, foreign.job.key)]
+    assert pool.submit(foreign, 1.0) == [start(C2, foreign)]
     assert pool.containers[0].state is State.READY
 
 
@@ -272,17 +273,21 @@ def test_a_job_that_could_not_wake_its_container_runs_in_another() -> None:
     second = work("b")
     pool.submit(second, 20.0)
     asleep = Reason(Why.RESUME_FAILED, "no such container")
-    assert pool.put_back(C1, second, asleep, 20.1) == [Remove(C1, asleep), start(C2)]
+    assert pool.put_back(C1, second, asleep, 20.1) == [
+        Remove(C1, asleep),
+        start(C2, replace(second, is_second_try=True)),
+    ]
 
 
 def test_a_container_that_cannot_be_paused_goes_and_a_waiting_job_gets_another() -> None:
     pool = scheduler(memory_mb=256, pause_grace_s=10.0)
     make_warm(pool, C1, work("a"), 0.0)
     pool.tick(10.0)
-    pool.submit(work("b"), 10.0)
+    second = work("b")
+    pool.submit(second, 10.0)
     stuck = Reason(Why.PAUSE_FAILED, "timed out")
     assert pool.broken(C1, stuck, 10.1) == [Remove(C1, stuck)]
-    assert pool.removed(C1, 10.2) == [start(C2)]
+    assert pool.removed(C1, 10.2) == [start(C2, second)]
 
 
 def test_a_container_that_sleeps_is_evicted_like_one_that_is_awake() -> None:

@@ -37,7 +37,9 @@ class Server:
     def __init__(self, state: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
         self.state = state
         self.containers = state / "containers"
-        self.process = launch("--json", "--port", "0", "--state", str(state), *options, environ=environ)
+        self.store = state.with_name("store")  # a later option of that name wins
+        places = ("--state", str(state), "--store", str(self.store))
+        self.process = launch("--json", "--port", "0", *places, *options, environ=environ)
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()

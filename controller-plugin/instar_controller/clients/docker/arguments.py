@@ -5,7 +5,8 @@ One rule: a container is a pure function of the server's plan and the request; n
     --cpu-shares N --memory N --memory-swap N --network NAME --cap-drop NET_RAW --cap-drop NET_ADMIN
     --ulimit nofile=1024:1024 --pids-limit 1024 --log-driver json-file --name wsk… -e __OW_…
 
-What is ours are the labels: by them a server finds, after a crash, what belongs to it, and nothing else.
+What is ours are the labels, by which a server finds, after a crash, what belongs to it, and nothing else; and the
+mount of the node's weights, for containers of Instar's own image.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import hashlib
 import platform
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from instar_controller.policies.snapshot import ContainerId
@@ -39,6 +40,8 @@ class Plan:
     pool_memory_mb: int
     environment: Mapping[str, str]
     images: Mapping[str, str]  # by kind
+    store: Path | None = None  # a directory of this machine that has weights for the containers of Instar's images
+    stores: Mapping[str, str] = field(default_factory=dict)  # by image: where its containers look for that
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +71,9 @@ def name(plan: Plan, request: Request) -> str:
 def creation(plan: Plan, request: Request) -> JsonObject:
     """The body of the engine's `POST /containers/create`."""
     memory_bytes = request.memory_mb * MIB
+    image = plan.images[request.kind]
     return {
-        "Image": plan.images[request.kind],
+        "Image": image,
         "Env": [f"{key}={value}" for key, value in plan.environment.items()],
         "Labels": {OWNER: plan.owner},
         "HostConfig": {
@@ -81,8 +85,17 @@ def creation(plan: Plan, request: Request) -> JsonObject:
             "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}],
             "PidsLimit": PROCESSES,
             "LogConfig": {"Type": "json-file", "Config": {}},
+            **_mounts(plan, image),
         },
     }
+
+
+def _mounts(plan: Plan, image: str) -> JsonObject:
+    """The node's weights, to be read, where the image has a place for them."""
+    if plan.store is None or image not in plan.stores:
+        return {}
+    mount: JsonObject = {"Type": "bind", "Source": str(plan.store), "Target": plan.stores[image], "ReadOnly": True}
+    return {"Mounts": [mount]}
 
 
 def cpu_shares(memory_mb: int, *, pool_memory_mb: int) -> int:

@@ -12,9 +12,9 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from instar_controller.clients import exchange
 from instar_controller.clients.docker import arguments
@@ -31,6 +31,7 @@ from instar_controller.whisk.response import Disconnected, Outcome, OutOfMemory,
 logger = logging.getLogger(__name__)
 
 PORT = 8080  # where OpenWhisk's runtimes listen
+STORE = "INSTAR_STORE"  # in the environment of an image of Instar's: where its containers look for weights
 READY = "/ready"  # ours answers once it is up; stock ones answer anything at once
 KNOCK_S = 0.02  # between two attempts to reach a container that does not listen yet
 OOM_WAIT_S = 0.1  # for the news, after an answer that says that a process died
@@ -80,7 +81,10 @@ class DockerContainers:
                     f"the Docker engine has no network '{self._plan.network}'; make it with "
                     f"`docker network create {self._plan.network}`"
                 )
-            lacking = {image for image in set(self._plan.images.values()) if self._engine.lacks_image(image)}
+            images = set(self._plan.images.values())
+            lacking = {image for image in images if self._engine.lacks_image(image)}
+            if self._plan.store is not None:
+                self._plan = replace(self._plan, stores=self._stores(images - lacking))
             self._remove_all(self._engine.labelled(arguments.OWNER, self._plan.owner))
         except ContainerError as error:
             raise SettingsError(str(error)) from error
@@ -89,6 +93,11 @@ class DockerContainers:
         for kind, image in self._plan.images.items():
             if image in lacking:
                 logger.warning("actions of kind %s cannot run: %s", kind, lacks(image))
+
+    @property
+    def kinds_with_store(self) -> Sequence[str]:
+        """The kinds whose containers read the node's weights; known once it is prepared."""
+        return [kind for kind, image in self._plan.images.items() if image in self._plan.stores]
 
     def start(
         self,
@@ -188,6 +197,15 @@ class DockerContainers:
 
     def __repr__(self) -> str:
         return f"<DockerContainers: {', '.join(self._containers) or 'none'}>"
+
+    def _stores(self, images: Iterable[str]) -> Mapping[str, str]:
+        """Where each image of Instar's keeps weights, for it says so. Raises `SettingsError`, `ContainerError`."""
+        if not self._engine.is_on_this_machine:
+            raise SettingsError(
+                f"--store {self._plan.store}: {self._engine} may not see this machine's files; add --store none"
+            )
+        places = {image: self._engine.environment(image).get(STORE) for image in images}
+        return {image: place for image, place in places.items() if place}
 
     def _get(self, id: ContainerId) -> _Container:
         with self._lock:

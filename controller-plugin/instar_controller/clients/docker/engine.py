@@ -142,6 +142,17 @@ class Engine:
                 return True
             return False
 
+    def environment(self, image: str) -> Mapping[str, str]:
+        """What a container of that image starts with, if nobody says otherwise."""
+        with _translated(f"the image {image} cannot be looked up"):
+            pairs = self._api.inspect_image(image)["Config"].get("Env") or []
+        return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+    @property
+    def is_on_this_machine(self) -> bool:
+        """Whether it sees this machine's files, as far as one can tell: it answers at a socket file."""
+        return str(self._api.base_url) == "http+docker://localhost"
+
     def lacks_network(self, network: str) -> bool:
         with _translated(f"the network {network} cannot be looked up"):
             try:
