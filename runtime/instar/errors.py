@@ -6,6 +6,7 @@
     │   ├── GraphError      its graph breaks the written grammar
     │   └── DigestError     its bytes are not the bytes that were packed
     ├── SourceError         weights cannot be read from where they lie
+    │   ├── MissingError    … since nothing is there
     │   └── TransientError  … just now; another try may do better
     ├── InputError          a model was called with something that does not fit its signature
     ├── ExecutionError      an operator failed while the model ran
@@ -41,6 +42,10 @@ class DigestError(PackageError):
 
 class SourceError(InstarError):
     """Weights cannot be read from the place that the package names."""
+
+
+class MissingError(SourceError):
+    """There is nothing at the place that the package names."""
 
 
 class TransientError(SourceError):

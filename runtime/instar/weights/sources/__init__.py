@@ -1,7 +1,7 @@
 """Where weights lie before they are on the node: a path, an HTTP server, or whatever else fsspec opens.
 
-`origin` says what is at a location; its readers give bytes to the threads of one transfer, whose business it is to try
-again. `read` gives a small file whole. Nothing here knows a digest.
+`origin` says what is at a location; its readers give bytes to the threads of one transfer, and trying again is up to
+them. `read` gives a small file whole. Nothing here knows a digest.
 """
 
 from __future__ import annotations

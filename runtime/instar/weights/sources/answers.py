@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.message import Message
 
-from instar.errors import SourceError, TransientError
+from instar.errors import MissingError, SourceError, TransientError
 
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
 AGAIN = frozenset([408, 421, 425, 429])  # and whatever is 500 or more
@@ -85,7 +85,7 @@ def interpret(
             "give the node credentials for that host in its netrc"
         )
     if status in (404, 410):
-        raise SourceError(f"the server answers {status}; check that it exists and may be read")
+        raise MissingError(f"the server answers {status}; check that it exists and may be read")
     if status == 416 and asked is not None and (found := _BEYOND.match(headers.get("Content-Range", ""))):
         raise SourceError(f"it has {found[1]} bytes, fewer than the {asked[1]} that were packed; it was cut short")
     raise SourceError(f"the server answers {status}")

@@ -20,7 +20,22 @@ from instar.version import VERSION
 from instar.weights.sources.places import Url
 from instar.weights.sources.ports import Limits
 
+SAID = {"Accept": "*/*", "User-Agent": f"instar/{VERSION}"}
 DRAIN_BYTES = 256 * 1024  # left of an answer, are read to keep the connection; for more, a new one is cheaper
+
+
+def unopened(url: Url, limits: Limits, tls: ssl.SSLContext | None) -> http.client.HTTPConnection:
+    """What will be a connection to the server of a URL. The port is always given: a host's last `:` may be IPv6's."""
+    if tls is None:
+        port = http.client.HTTP_PORT if url.port is None else url.port
+        return http.client.HTTPConnection(url.host, port, timeout=limits.connect_s)
+    port = http.client.HTTPS_PORT if url.port is None else url.port
+    return http.client.HTTPSConnection(url.host, port, timeout=limits.connect_s, context=tls)
+
+
+def trusting(environ: Mapping[str, str]) -> ssl.SSLContext:
+    """What this node trusts: the authorities of its system, or those of the file that `SSL_CERT_FILE` names."""
+    return ssl.create_default_context(cafile=environ.get("SSL_CERT_FILE"))
 
 
 class Answer(http.client.HTTPResponse):
@@ -94,12 +109,7 @@ class Connection:
     def __init__(self, url: Url, limits: Limits, tls: ssl.SSLContext | None) -> None:
         self.key = (url.scheme, url.host, url.port)
         self._limits = limits
-        if tls is None:
-            port = http.client.HTTP_PORT if url.port is None else url.port
-            self._http = http.client.HTTPConnection(url.host, port, timeout=limits.connect_s)
-        else:
-            port = http.client.HTTPS_PORT if url.port is None else url.port
-            self._http = http.client.HTTPSConnection(url.host, port, timeout=limits.connect_s, context=tls)
+        self._http = unopened(url, limits, tls)
         self._http.response_class = Answer
         self._socket: socket.socket | None = None  # http.client forgets it where an answer ends the connection
         self._last: Answer | None = None
@@ -146,11 +156,10 @@ class Connection:
             self._http.close()
 
     def _ask(self, url: Url, headers: Mapping[str, str]) -> Answer:
-        fixed = {"Accept-Encoding": "identity", "Accept": "*/*", "User-Agent": f"instar/{VERSION}"}
         if self._http.sock is None:
             self._http.connect()
             self._socket = cast(socket.socket, self._http.sock)
             self._socket.settimeout(self._limits.stall_s)
-        self._http.request("GET", url.target, headers={**fixed, **headers})
+        self._http.request("GET", url.target, headers={"Accept-Encoding": "identity", **SAID, **headers})
         self._last = cast(Answer, self._http.getresponse())
         return self._last

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from urllib.parse import urljoin
 
 from instar.errors import SourceError, TransientError
-from instar.weights.sources import answers, credentials, places
+from instar.weights.sources import answers, connections, credentials, places
 from instar.weights.sources.connections import Answer, Connection
 from instar.weights.sources.places import Url
 from instar.weights.sources.ports import Limits, check_size, failed, refused
@@ -33,7 +33,8 @@ class HttpOrigin:
     ) -> None:
         self.location = url.shown
         self.in_order = False
-        self.nbytes = nbytes
+        self.nbytes: int | None = None
+        self.wanted = nbytes
         self.limits = limits or Limits()
         self._url = url
         self._environ = environ
@@ -78,8 +79,9 @@ class HttpOrigin:
         """Remember where the bytes were found. Raises `SourceError` if they are of another content than the first."""
         with self._lock:
             if self._version is None:
-                if body.version.nbytes is not None:
-                    check_size(self.location, body.version.nbytes, self.nbytes)
+                self.nbytes = body.version.nbytes
+                if self.nbytes is not None:
+                    check_size(self.location, self.nbytes, self.wanted)
                 self._version = body.version
             elif self._version.differs(body.version):
                 raise refused(
@@ -111,7 +113,7 @@ class HttpOrigin:
         with self._lock:
             if self._tls is None:
                 # Reading the authorities' certificates takes some milliseconds: once a transfer.
-                self._tls = ssl.create_default_context(cafile=self._environ.get("SSL_CERT_FILE"))
+                self._tls = connections.trusting(self._environ)
             return self._tls
 
 
@@ -142,7 +144,7 @@ class HttpReader:
             while into:
                 got = self._read_some(into)
                 into = into[got:]
-            if self._position == self._origin.nbytes and self._body_end is None:
+            if self._position == self._origin.wanted and self._body_end is None:
                 self._expect_the_end()
 
     def whole(self, limit_bytes: int) -> bytes:
@@ -203,7 +205,7 @@ class HttpReader:
     def _ended_early(self) -> SourceError:
         assert self._answer is not None
         if self._answer.chunked:  # with a last chunk, so it was meant
-            nbytes = self._origin.nbytes
+            nbytes = self._origin.wanted
             return SourceError(
                 f"it has {self._position} bytes, fewer than the {nbytes} that were packed; it was cut short"
             )
@@ -212,7 +214,7 @@ class HttpReader:
     def _expect_the_end(self) -> None:
         assert self._answer is not None
         if self._answer.readinto(bytearray(1)):
-            raise SourceError(f"it has more than the {self._origin.nbytes} bytes that were packed; it was changed")
+            raise SourceError(f"it has more than the {self._origin.wanted} bytes that were packed; it was changed")
 
     def _request(self, asked: tuple[int, int] | None) -> Answer:
         """Ask, follow redirects, and make the answer the open one."""
@@ -277,7 +279,7 @@ class HttpReader:
             raise failed(where, str(error), retry_after_s=error.retry_after_s) from error.__cause__
         except SourceError as error:
             text = str(error)
-            raise (error if where in text else refused(where, text)) from error.__cause__
+            raise (error if where in text else refused(where, text, type(error))) from error.__cause__
         except ssl.SSLCertVerificationError as error:
             raise refused(where, f"its certificate is not accepted: {error.verify_message}") from error
         except TimeoutError as error:

@@ -7,6 +7,7 @@ import stat
 import threading
 from pathlib import Path
 
+from instar.errors import MissingError, SourceError
 from instar.weights.sources.ports import check_size, failed, refused
 from instar.weights.sources.turns import Turns
 
@@ -20,7 +21,8 @@ class LocalOrigin:
 
     def __init__(self, path: Path, *, nbytes: int | None) -> None:
         self.location = os.fspath(path)
-        self._nbytes = nbytes
+        self.nbytes: int | None = None
+        self._wanted = nbytes
         self._lock = threading.Lock()
         self._version: _Version | None = None
 
@@ -38,8 +40,9 @@ class LocalOrigin:
         """A descriptor. Raises `SourceError`, also for what is no regular file: a pipe would never end."""
         try:
             descriptor = os.open(self.location, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        except (OSError, ValueError) as error:
-            raise refused(self.location, f"{error}; check that it exists and may be read") from error
+        except OSError as error:
+            kind = MissingError if isinstance(error, FileNotFoundError) else SourceError
+            raise refused(self.location, f"{error.strerror}; check that it exists and may be read", kind) from error
         try:
             self.check(descriptor)
         except BaseException:
@@ -55,7 +58,8 @@ class LocalOrigin:
         version = (found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns)
         with self._lock:
             if self._version is None:
-                check_size(self.location, found.st_size, self._nbytes)
+                self.nbytes = found.st_size
+                check_size(self.location, found.st_size, self._wanted)
                 self._version = version
             elif self._version != version:
                 raise refused(self.location, "the file was changed while it was read; start again once it is whole")

@@ -26,6 +26,10 @@ class Origin(Protocol):
         Then one reader at a time does best: each other one is sent everything again from the beginning.
         """
 
+    @property
+    def nbytes(self) -> int | None:
+        """How many bytes there are; known after the first `Reader.seek`, None where the source does not say."""
+
     def reader(self) -> Reader:
         """A reader for one thread. Nothing is opened yet."""
 
@@ -62,9 +66,9 @@ class Limits:
         return self.stall_s + nbytes / self.slowest_bytes_per_s
 
 
-def refused(location: str, reason: str) -> SourceError:
+def refused(location: str, reason: str, kind: type[SourceError] = SourceError) -> SourceError:
     """The error for what no other try will mend."""
-    return SourceError(f"cannot read weights from {location}: {reason}")
+    return kind(f"cannot read weights from {location}: {reason}")
 
 
 def failed(location: str, reason: str, *, retry_after_s: float | None = None) -> TransientError:

@@ -16,7 +16,7 @@ from typing import Any
 import fsspec
 from fsspec import asyn, registry
 
-from instar.errors import SourceError, TransientError
+from instar.errors import MissingError, SourceError, TransientError
 from instar.weights.sources.places import Url
 from instar.weights.sources.ports import Limits, check_size, failed, refused
 from instar.weights.sources.turns import Turns
@@ -44,7 +44,8 @@ class RemoteOrigin:
         self.in_order = False
         self.limits = limits or Limits()
         self._url = url.text
-        self._nbytes = nbytes
+        self.nbytes: int | None = None
+        self._wanted = nbytes
         self._lock = threading.Lock()
         self._version: _Version | None = None
         self._checked_s = 0.0
@@ -85,8 +86,9 @@ class RemoteOrigin:
             if self._version is None:
                 if info.get("type") == "directory":
                     raise refused(self.location, "it is a folder")
+                self.nbytes = size
                 if size is not None:
-                    check_size(self.location, size, self._nbytes)
+                    check_size(self.location, size, self._wanted)
                 self._version = version
             elif self._version != version:
                 raise refused(self.location, "the file was changed while it was read; start again once it is whole")
@@ -234,12 +236,14 @@ class RemoteReader:
             raise failed(where, str(error)) from error.__cause__
         except SourceError as error:
             text = str(error)
-            raise (error if where in text else refused(where, text)) from error.__cause__
+            raise (error if where in text else refused(where, text, type(error))) from error.__cause__
         except AssertionError:
             raise
         except ImportError as error:
             raise refused(where, f"the package that reads it is not installed: {error}") from error
         except _FINAL as error:
-            raise refused(where, f"{type(error).__name__}: {error}; check that it exists and may be read") from error
+            kind = MissingError if isinstance(error, FileNotFoundError) else SourceError
+            why = f"{type(error).__name__}: {error}; check that it exists and may be read"
+            raise refused(where, why, kind) from error
         except Exception as error:  # each of fsspec's file systems has errors of its own
             raise failed(where, f"{type(error).__name__}: {error}") from error
