@@ -33,7 +33,7 @@ class Awkward(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         x = self.norm(self.embedding(tokens)) * self.scale + self.shift
         x = nn.functional.linear(self.layers(x), self.uncalled.weight, self.uncalled.bias)
-        return self.head(x)
+        return self.head(x)  # type: ignore[no-any-return]
 
 
 class Files:
@@ -53,11 +53,11 @@ class Files:
         torch.save(state, folder / "w.pt")
         safetensors.torch.save_file({name: t.clone() for name, t in state.items()}, folder / "w.safetensors")
         self.checkpoint = layers.write(self.module, lambda: self.run(self.module), folder / "w.layers")
-        self.unsaved = {"scale": self.module.scale}
+        self.unsaved: dict[str, torch.Tensor] = {"scale": self.module.get_buffer("scale")}
 
     def run(self, module: nn.Module) -> torch.Tensor:
         with torch.inference_mode():
-            return module(self.tokens)
+            return module(self.tokens)  # type: ignore[no-any-return]
 
     def by_ordinary(self, origin: Callable[[str], Remote | Local]) -> torch.Tensor:
         size = (self.folder / "w.pt").stat().st_size

@@ -29,7 +29,10 @@ def test_an_earlier_peak_does_not_count() -> None:
 def test_pages_of_a_file_count_where_they_are_mapped(tmp_path: Path) -> None:
     path = tmp_path / "w"
     path.write_bytes(b"1" * SIZE)
-    with peak.measured() as found, path.open("rb") as file:
-        with mmap.mmap(file.fileno(), SIZE, mmap.MAP_SHARED, mmap.PROT_READ) as mapping:
-            assert sum(mapping[at] for at in range(0, SIZE, mmap.PAGESIZE)) > 0
+    with (
+        path.open("rb") as file,
+        peak.measured() as found,
+        mmap.mmap(file.fileno(), SIZE, mmap.MAP_SHARED, mmap.PROT_READ) as mapping,
+    ):
+        assert sum(mapping[at] for at in range(0, SIZE, mmap.PAGESIZE)) > 0
     assert abs(found.nbytes - SIZE) < SLACK

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
+from email.message import Message
 
 import pytest
 
@@ -29,10 +32,18 @@ def source(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> Iterator
         yield source
 
 
-def ask(source: throttled.Source, path: str = "/w", **headers: str) -> http.client.HTTPResponse:
-    connection = http.client.HTTPConnection(*source.address)
-    connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
-    return connection.getresponse()
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    headers: Message
+    body: bytes
+
+
+def ask(source: throttled.Source, path: str = "/w", **headers: str) -> Answer:
+    with contextlib.closing(http.client.HTTPConnection(*source.address)) as connection:
+        connection.request("GET", path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        with connection.getresponse() as response:
+            return Answer(response.status, response.headers, response.read())
 
 
 @pytest.mark.system
@@ -44,8 +55,8 @@ def test_a_range_is_that_part_of_the_file(
 ) -> None:
     response = ask(source, Range=f"bytes={span}")
     assert response.status == 206
-    assert response.getheader("Content-Range") == f"bytes {begin}-{end - 1}/{SIZE}"
-    assert response.read() == content[begin:end]
+    assert response.headers["Content-Range"] == f"bytes {begin}-{end - 1}/{SIZE}"
+    assert response.body == content[begin:end]
 
 
 @pytest.mark.system
@@ -57,7 +68,7 @@ def test_what_is_not_there_is_said_so(source: throttled.Source) -> None:
 
 @pytest.mark.system
 def test_a_file_of_another_tag_is_refused_or_given_whole(source: throttled.Source) -> None:
-    tag = ask(source, Range="bytes=0-0").getheader("ETag")
+    tag = ask(source, Range="bytes=0-0").headers["ETag"]
     assert tag
     assert ask(source, Range="bytes=0-0", If_Match=tag).status == 206
     assert ask(source, Range="bytes=0-0", If_Match='"another"').status == 412
@@ -69,7 +80,7 @@ def test_all_connections_together_get_the_bandwidth(source: throttled.Source, co
     source.sent()
     source.set_rate(20e6)
     found: list[bytes] = []
-    clients = [threading.Thread(target=lambda: found.append(ask(source).read())) for _ in range(2)]
+    clients = [threading.Thread(target=lambda: found.append(ask(source).body)) for _ in range(2)]
     begin = time.perf_counter()
     for client in clients:
         client.start()

@@ -5,8 +5,8 @@ this bandwidth takes for it has passed, not before; what an idle link did not ca
 the server itself was not scheduled is caught up with, as a real link would not have waited for a process either.
 
 HTTP/1.1 with keep-alive, ranges (of one part), `ETag`, `If-Match` and `If-Range`. Bytes go by `sendfile` from the
-page cache to the socket, so that serving costs little of the machine that is measured: 0.3 to 0.5 seconds of processor
-time a gigabyte. It keeps a log of what it sent when, for timelines. One thread; no TLS, no directories.
+page cache to the socket, so that serving costs little of the machine that is measured: 0.3 to 0.5 seconds of
+processor time a gigabyte. It keeps a log of what it sent when, for timelines. One thread; no TLS, no directories.
 
     with throttled.serving(folder) as source:
         source.set_rate(400e6)

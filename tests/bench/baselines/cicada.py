@@ -63,7 +63,7 @@ class Scheduler:
     def __init__(self, ranges: Ranges) -> None:
         self._ranges = ranges
         self._changed = threading.Condition()
-        self._pending = dict.fromkeys(range(len(ranges.spans)))
+        self._pending: dict[int, None] = dict.fromkeys(range(len(ranges.spans)))
         self._in_flight: set[int] = set()
         self._awaited: frozenset[int] = frozenset()
         self._missing = [set(found) for found in ranges.of_layer]
@@ -121,8 +121,7 @@ def answer(
 ) -> torch.Tensor:
     """The first answer. `unsaved` are the buffers that no file holds, as in `assigned`."""
     scheduler = Scheduler(ranges)
-    buffer = layers.memory(checkpoint.size)
-    view = memoryview(buffer.numpy())
+    buffer, view = layers.memory(checkpoint.size)
     applied = [threading.Event() for _ in checkpoint.layers]
     built = threading.Event()
     module: list[torch.nn.Module] = []

@@ -85,7 +85,9 @@ def write(module: torch.nn.Module, run: Callable[[], object], path: Path) -> Che
         part = module.get_submodule(name)
         found: list[torch.Tensor] = []
         needs.append(set())
-        tensors = [(key, p, True) for key, p in part._parameters.items() if p is not None]
+        tensors: list[tuple[str, torch.Tensor, bool]] = [
+            (key, p, True) for key, p in part._parameters.items() if p is not None
+        ]
         tensors += [
             (key, b, False)
             for key, b in part._buffers.items()
@@ -148,11 +150,11 @@ def _waiting(wait: Callable[[int], object], number: int) -> Callable[[torch.nn.M
     return hook
 
 
-def memory(nbytes: int) -> torch.Tensor:
-    """Bytes to read into, not yet touched, in large pages where the kernel has them: faults are half of all cost."""
+def memory(nbytes: int) -> tuple[torch.Tensor, memoryview]:
+    """Bytes to read into, as both, not yet touched, in large pages where the kernel has them: faults are half of all cost."""
     mapping = mmap.mmap(-1, max(nbytes, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     mapping.madvise(mmap.MADV_HUGEPAGE)
-    return torch.frombuffer(mapping, dtype=torch.uint8)
+    return torch.frombuffer(mapping, dtype=torch.uint8), memoryview(mapping)
 
 
 def seconds(module: torch.nn.Module, layers: Sequence[Layer], run: Callable[[], object]) -> list[float]:

@@ -84,8 +84,7 @@ def _download(
 
         ask()
         for number, (begin, end) in enumerate(spans):
-            buffer = layers.memory(end - begin)
-            view = memoryview(buffer.numpy())
+            buffer, view = layers.memory(end - begin)
             covered = max(0, end - begin - cover_bytes)
             if covered:
                 readers[number % 2].take(view[:covered])
