@@ -14,7 +14,8 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 import fsspec
-from fsspec import asyn, registry
+from fsspec import asyn
+from fsspec.registry import get_filesystem_class, known_implementations, registry
 
 from instar.errors import MissingError, SourceError, TransientError
 from instar.weights.sources.places import Url
@@ -51,7 +52,7 @@ class RemoteOrigin:
         self._checked_s = 0.0
         if url.scheme in WRAPPERS:
             raise refused(self.location, f"{url.scheme}:// is not followed; name the place that has the file itself")
-        if url.scheme not in registry.known_implementations and url.scheme not in registry.registry:
+        if url.scheme not in known_implementations and url.scheme not in registry:
             raise refused(self.location, f"no installed package knows {url.scheme}://")
 
     def reader(self) -> RemoteReader:
@@ -68,7 +69,7 @@ class RemoteOrigin:
         """Raises whatever fsspec does."""
         scheme = self._url.partition("://")[0]
         # Those that are not asynchronous need not be safe for several threads.
-        is_shared = registry.get_filesystem_class(scheme).async_impl
+        is_shared = get_filesystem_class(scheme).async_impl
         system, path = fsspec.url_to_fs(self._url, skip_instance_cache=not is_shared)
         return RemoteFile(system, path, self.limits)
 
