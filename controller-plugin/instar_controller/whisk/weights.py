@@ -10,7 +10,6 @@ Only Instar's own containers send one, with the answer to `/run`:
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -66,6 +65,6 @@ def note(report: Report | None, decided: Amounts | None) -> JsonObject | None:
 
 def _number(value: Json) -> int | None:
     """A number from 0 to `MOST`, rounded."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= MOST:
         return None
-    return round(value) if 0 <= value <= MOST else None
+    return round(value)

@@ -1,4 +1,4 @@
-"""Containers of both makers behind one fixture, and engines that close when their test ends."""
+"""Containers of all makers behind one fixture, engines and nodes that close when their test ends, and a source."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from deploy.image.engine import Engine as DockerEngine
 from docker_rig import DockerRig
 from engines import Engine
 from makers import Maker
+from nodes import Node, put
+from parcels import Parcel
+from tests.runtime.source import Source, serving
 
 from instar_controller.clients.process import ProcessContainers
 from instar_controller.clients.threads import ThreadContainers
@@ -72,3 +75,32 @@ def make_engine() -> Iterator[Callable[..., Engine]]:
 def engine(make_engine: Callable[..., Engine]) -> Engine:
     """An engine with the usual settings and no stem cells."""
     return make_engine()
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Iterator[Source]:
+    (tmp_path / "source").mkdir()
+    with serving(tmp_path / "source") as running:
+        yield running
+
+
+@pytest.fixture
+def make_node(tmp_path: Path) -> Iterator[Callable[..., Node]]:
+    """Makes nodes on one store, one after the other: each closes the one before."""
+    made: list[Node] = []
+
+    def make(environment: dict[str, str] | None = None) -> Node:
+        for earlier in made:
+            earlier.close()
+        made.append(Node(tmp_path / "store", environment or {}))
+        return made[-1]
+
+    yield make
+    for node in made:
+        node.close()
+
+
+@pytest.fixture
+def sent(source: Source) -> Parcel:
+    """Weights at the source."""
+    return put(source, "net.safetensors")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import random
 import struct
 import tracemalloc
 import zipfile
@@ -133,3 +134,17 @@ def test_a_head_without_its_graph_is_enough() -> None:
     assert wanted.of_head(cut) == wanted.of_head(whole)
     with pytest.raises(json.JSONDecodeError):
         json.loads(cut)
+
+
+def test_whatever_is_changed_in_an_archive_it_is_looked_into_without_an_error() -> None:
+    seed = random.randrange(2**32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    whole = base64.b64decode(archive({**ZIPPED, "a/model.json": parcel(uri=URI).model_json(), "b/model.json": b"{}"}))
+    for _ in range(2000):
+        changed = bytearray(whole)
+        for _ in range(dice.randint(1, 4)):
+            at = dice.choice((dice.randrange(len(whole)), len(whole) - 1 - dice.randrange(200)))
+            changed[at] = dice.choice((0, 0xFF, dice.randrange(256)))
+        found = wanted.of_archive(base64.b64encode(changed[: dice.choice((len(whole), at))]).decode())
+        assert isinstance(found, tuple)

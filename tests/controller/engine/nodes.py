@@ -1,0 +1,63 @@
+"""Nodes that have weights brought to their store, and sources with something to bring."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from parcels import Parcel, parcel
+from tests.runtime.source import Source
+
+from instar.weights.arrival import Arrival
+from instar.weights.fetch import Fetcher
+from instar.weights.retry import Patience
+from instar.weights.store import Store
+from instar_controller.clients.weights import StoreDelivery, StoreWeights
+from instar_controller.whisk.invocation import Invocation
+
+WAIT_S = 10.0
+KIND = "pytorch:2"
+
+
+class Node:
+    """A node's store and who fills it; `send_for` returns when its thread has done all that it does."""
+
+    def __init__(self, root: Path, environment: dict[str, str]) -> None:
+        self.store = Store(root)
+        patience = Patience(first_s=0.01, longest_s=0.01, failures=2, deadline_s=WAIT_S)
+        self.weights = StoreWeights(
+            Fetcher(self.store, patience=patience), kinds=[KIND], environment=environment, credentials={}
+        )
+        self._watcher = Fetcher(self.store, patience=patience)
+
+    def send_for(self, invocation: Invocation) -> StoreDelivery:
+        delivery = self.weights.begin(invocation)
+        for thread in threading.enumerate():
+            if thread.name == "instar-weights":
+                thread.join(WAIT_S)
+        return delivery
+
+    def wait_for(self, sent: Parcel) -> None:
+        """Return when all of it is there, whoever brings it."""
+        arrival = self.watch(sent)
+        arrival.wait_all()
+        arrival.close()
+
+    def watch(self, sent: Parcel) -> Arrival:
+        assert sent.weights.uri is not None
+        return self._watcher.begin(sent.weights, sent.weights.uri)
+
+    def knows(self, sent: Parcel) -> bool:
+        """Whether the store has anything of it."""
+        digest = sent.weights.digest
+        return self.store.place(digest).exists() or self.store.incoming(digest).exists()
+
+    def close(self) -> None:
+        self.weights.close()
+        self._watcher.close()
+
+
+def put(source: Source, name: str, seed: int = 0) -> Parcel:
+    made = parcel(uri=f"{source.url}/{name}", seed=seed)
+    (source.folder / name).write_bytes(made.data)
+    return made
