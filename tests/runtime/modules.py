@@ -37,3 +37,14 @@ class Wide(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x * torch.ones(1, 1000)
+
+
+class Deep(nn.Module):
+    """Eight megabytes of weights, one after the other: `x [n, 512]` to the same shape."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*(nn.Linear(512, 512) for _ in range(8)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)  # type: ignore[no-any-return]
