@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts servers; by default all on one state directory, one after the other."""
     started: list[Server] = []
 
-    def make(*options: str, state: Path | None = None) -> Server:
-        started.append(Server(state or tmp_path / "state", *options))
+    def make(*options: str, state: Path | None = None, environ: Mapping[str, str] | None = None) -> Server:
+        started.append(Server(state or tmp_path / "state", *options, environ=environ))
         return started[-1]
 
     yield make

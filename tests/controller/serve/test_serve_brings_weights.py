@@ -1,0 +1,174 @@
+"""`instar serve` has a model's weights brought while their container boots, and tells in the record what came."""
+
+from __future__ import annotations
+
+import base64
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from servers import WAIT_S, Server, annotations
+from tests.runtime import arriving
+from tests.runtime.modules import Deep
+from tests.runtime.source import Source
+
+from instar import package
+from instar.weights.manifest import Weights
+
+pytestmark = pytest.mark.system
+
+HANDLER = """
+import torch, instar
+def main(args):
+    x = torch.randn(3, 512, generator=torch.Generator().manual_seed(args["seed"]))
+    return {"values": instar.model()(x).flatten().tolist()}
+"""
+LINK = 16e6  # bytes a second: of a boot's second some are left
+NAME = arriving.weights_of("net")
+
+
+class Observed(Source):
+    """A source that knows when it was first asked."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, bytes_per_s=LINK)
+        self.asked_ms: int | None = None
+
+    def give(self, path: str, first: int, data: bytes) -> bytes:
+        self.asked_ms = self.asked_ms or time.time_ns() // 1_000_000
+        return super().give(path, first, data)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture(scope="module")
+def net(folder: Path) -> Deep:
+    return arriving.pack(folder, "net")["net"]
+
+
+@pytest.fixture
+def source(folder: Path, net: Deep) -> Iterator[Observed]:
+    source = Observed(folder)
+    thread = threading.Thread(target=source.serve, daemon=True)
+    thread.start()
+    yield source
+    source.close()
+    thread.join()
+
+
+@pytest.fixture
+def weights(folder: Path, net: Deep) -> Weights:
+    return package.decode(package.read(folder / "net")).weights
+
+
+def create(server: Server, folder: Path, source: Source) -> None:
+    code = arriving.archive(folder, source.url, "net", main=HANDLER)
+    server.create("deep", base64.b64encode(code).decode(), memory=512)
+
+
+def told(answer: tuple[int, dict[str, Any]]) -> dict[str, Any]:
+    status, activation = answer
+    assert status == 200, activation["response"]
+    note: dict[str, Any] = annotations(activation)["instar"]
+    return note
+
+
+def is_right(activation: dict[str, Any], net: Deep, seed: int) -> bool:
+    x = torch.randn(3, 512, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        expected = net(x).flatten()
+    return torch.allclose(torch.tensor(activation["response"]["result"]["values"]), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_weights_are_on_their_way_before_their_container_is_up(
+    start: Callable[..., Server], folder: Path, net: Deep, source: Observed, weights: Weights
+) -> None:
+    server = start("--prewarm", "none")
+    create(server, folder, source)
+    answer = server.invoke("deep", {"seed": 1})
+    note = told(answer)
+    assert is_right(answer[1], net, 1)
+    assert note["start"] == "cold"
+    assert source.asked_ms is not None
+    init_began_ms = answer[1]["start"]
+    assert source.asked_ms < init_began_ms  # which is when the container was up
+    assert {key: note["weights"][key] for key in ("presentBytes", "fetchedBytes")} == {
+        "presentBytes": 0,
+        "fetchedBytes": weights.size,
+    }
+    assert note["weights"]["waitedMs"] >= 0
+    assert source.given_bytes == weights.size
+    record = server.record(answer[1]["activationId"])
+    assert annotations(record)["instar"] == note
+    assert "weights" not in told(server.invoke("deep", {"seed": 2}))
+
+
+def test_a_stem_cells_model_arrives_while_it_is_initialised(
+    start: Callable[..., Server], folder: Path, net: Deep, source: Observed, weights: Weights
+) -> None:
+    server = start("--prewarm", "python:3:512:1")
+    create(server, folder, source)
+    server.event("prewarmed")
+    note = told(server.invoke("deep", {"seed": 1}))
+    assert note["start"] == "prewarmed"
+    assert (note["weights"]["presentBytes"], note["weights"]["fetchedBytes"]) == (0, weights.size)
+
+
+def test_a_killed_server_leaves_what_has_arrived_and_the_next_one_fetches_the_rest(
+    start: Callable[..., Server], folder: Path, net: Deep, source: Observed, weights: Weights
+) -> None:
+    source.hold(NAME, weights.size * 2 // 3)
+    server = start("--prewarm", "none")
+    create(server, folder, source)
+    call = server.invoke_aside("deep", {"seed": 3})
+    source.await_asked(NAME)
+    server.end(signal.SIGKILL)
+    assert call.exception(WAIT_S) is not None
+    given_bytes = source.given_bytes
+    source.release(NAME)
+    again = start("--prewarm", "none")
+    answer = again.invoke("deep", {"seed": 3})
+    note = told(answer)["weights"]
+    assert is_right(answer[1], net, 3)
+    assert note["presentBytes"] + note["fetchedBytes"] == weights.size
+    assert 0 < note["presentBytes"] <= given_bytes
+    # A connection of the killed server may have been given a piece more; no chunk was.
+    assert 0 <= source.given_bytes - given_bytes - note["fetchedBytes"] < weights.chunk_bytes
+
+
+def test_a_source_that_is_gone_is_the_functions_error_and_the_next_call_tries_again(
+    start: Callable[..., Server], folder: Path, net: Deep, source: Observed, weights: Weights
+) -> None:
+    server = start("--prewarm", "none")
+    create(server, folder, source)
+    (folder / NAME).rename(folder / "elsewhere")
+    status, answer = server.invoke("deep", {"seed": 4})
+    assert (status, answer["response"]["status"]) == (502, "application error")
+    assert "404" in answer["response"]["result"]["error"]
+    (folder / "elsewhere").rename(folder / NAME)
+    after = server.invoke("deep", {"seed": 4})
+    assert (told(after)["start"], is_right(after[1], net, 4)) == ("warm", True)
+    said = server.end(signal.SIGINT)[1]
+    assert "weights of guest/deep do not arrive" in said
+
+
+def test_without_a_store_of_the_nodes_the_container_fetches_for_itself(
+    start: Callable[..., Server], folder: Path, net: Deep, source: Observed, weights: Weights, tmp_path: Path
+) -> None:
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    server = start("--prewarm", "none", "--store", "none", environ=environ)
+    create(server, folder, source)
+    answer = server.invoke("deep", {"seed": 5})
+    note = told(answer)
+    assert source.asked_ms is not None and source.asked_ms >= answer[1]["start"]
+    assert note["weights"]["fetchedBytes"] == weights.size
+    assert (tmp_path / ".cache" / "instar" / "weights").is_dir()
+    assert not server.store.exists()
