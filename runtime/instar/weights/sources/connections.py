@@ -54,6 +54,11 @@ class Answer(http.client.HTTPResponse):
         self._timed.deadline = time.monotonic() + seconds
 
     @property
+    def was_cut_off(self) -> bool:
+        """Whether the connection ended inside the head, which `http.client` takes for the end of the head."""
+        return self._timed.ended
+
+    @property
     def left_bytes(self) -> int | None:
         """How much of the body has not been read; None where only its end will tell."""
         if self.isclosed():
@@ -81,6 +86,7 @@ class _Timed(io.RawIOBase):
         self._sock = sock
         self._raw = raw
         self._stall_s = sock.gettimeout() or 0.0
+        self.ended = False
         self.deadline = time.monotonic() + self._stall_s
 
     def readable(self) -> bool:
@@ -93,7 +99,9 @@ class _Timed(io.RawIOBase):
         if left < self._stall_s:
             self._sock.settimeout(left)
         try:
-            return self._raw.readinto(into)
+            got = self._raw.readinto(into)
+            self.ended = got == 0
+            return got
         finally:
             if left < self._stall_s and self._sock.fileno() >= 0:
                 self._sock.settimeout(self._stall_s)
@@ -162,4 +170,6 @@ class Connection:
             self._socket.settimeout(self._limits.stall_s)
         self._http.request("GET", url.target, headers={"Accept-Encoding": "identity", **SAID, **headers})
         self._last = cast(Answer, self._http.getresponse())
+        if self._last.was_cut_off:
+            raise ConnectionResetError("the connection ended inside the head of an answer")
         return self._last
