@@ -7,7 +7,8 @@
     │   └── DigestError     its bytes are not the bytes that were packed
     ├── SourceError         weights cannot be read from where they lie
     │   ├── MissingError    … since nothing is there
-    │   └── TransientError  … just now; another try may do better
+    │   ├── TransientError  … just now; another try may do better
+    │   └── ReadOnlyError   … into this store, since it may only be read
     ├── InputError          a model was called with something that does not fit its signature
     ├── ExecutionError      an operator failed while the model ran
     ├── ArchiveError        an action's code cannot be unpacked
@@ -54,6 +55,10 @@ class TransientError(SourceError):
     def __init__(self, message: str, *, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ReadOnlyError(SourceError):
+    """A store lacks weights and may not be written, so somebody else has to fetch them."""
 
 
 class InputError(InstarError):

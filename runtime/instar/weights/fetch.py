@@ -22,8 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from instar import digests
-from instar.errors import DigestError, InstarError, SourceError, TransientError
-from instar.weights import retry, sources
+from instar.errors import DigestError, InstarError, ReadOnlyError, SourceError, TransientError
+from instar.weights import residency, retry, sources
 from instar.weights.arrival import Arrival
 from instar.weights.asks import Asks
 from instar.weights.chunkmap import State
@@ -86,12 +86,17 @@ class Fetcher:
         self,
         store: Store,
         *,
+        own: Store | None = None,
         readers: int = READERS,
         patience: Patience | None = None,
         environ: Mapping[str, str] = os.environ,
         observe: Observe | None = None,
     ) -> None:
+        """`own` is where to bring what `store` lacks if that may only be read, as a node's does in a container."""
         self.store = store
+        self._own: Fetcher | None = None
+        if own is not None:
+            self._own = Fetcher(own, readers=readers, patience=patience, environ=environ, observe=observe)
         self._patience = patience or Patience()
         self._environ = environ
         self._observe = observe
@@ -123,8 +128,29 @@ class Fetcher:
         `location` is where they lie if the node lacks them, `spans` what `manifest.pack_spans` made of their tensors.
         Raises `SourceError` if the store cannot be used or the location can never be read.
         """
+        try:
+            return self._begin(weights, location, spans, urgency)
+        except ReadOnlyError:
+            if self._own is None:
+                raise
+            return self._own.begin(weights, location, spans=spans, urgency=urgency)
+
+    def close(self) -> None:
+        """Give up what is under way; what has arrived stays in the store."""
+        if self._own is not None:
+            self._own.close()
+        with self._lock:
+            self._is_closed = True
+            for transfer in list(self._transfers.values()):
+                self._end(transfer, SourceError("the transfer was given up: its fetcher was closed"))
+            self._changed.notify_all()
+            self._ticking.notify_all()
+
+    def _begin(self, weights: Weights, location: Path | str, spans: bytes, urgency: Urgency) -> Arrival:
         while True:
             if (whole := self.store.whole(weights)) is not None:
+                if not residency.is_in_memory(whole.descriptor, weights.size):
+                    self._spawn(residency.read_ahead, os.dup(whole.descriptor), weights.size)
                 return Arrival(weights, whole)
             if (partial := self.store.partial(weights)) is not None:
                 break
@@ -141,15 +167,6 @@ class Fetcher:
             nudge=self._nudge,
             patience_s=self._patience.deadline_s,
         )
-
-    def close(self) -> None:
-        """Give up what is under way; what has arrived stays in the store."""
-        with self._lock:
-            self._is_closed = True
-            for transfer in list(self._transfers.values()):
-                self._end(transfer, SourceError("the transfer was given up: its fetcher was closed"))
-            self._changed.notify_all()
-            self._ticking.notify_all()
 
     # Transfers.
 

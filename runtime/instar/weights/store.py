@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from instar import digests
-from instar.errors import SourceError
+from instar.errors import ReadOnlyError, SourceError
 from instar.weights import kernel
 from instar.weights.asks import Asks
 from instar.weights.chunkmap import ChunkMap, State
@@ -120,7 +120,8 @@ class Store:
     def partial(self, weights: Weights) -> Partial | None:
         """The file on its way, begun if need be; None if meanwhile it is whole.
 
-        Raises `SourceError` if the store cannot take it, or may only be read and nobody fetches it.
+        Raises `SourceError` if the store cannot take it, `ReadOnlyError` if it may only be read here and nobody
+        fetches this file.
         """
         try:
             with self.locked():
@@ -134,7 +135,7 @@ class Store:
             if error.errno not in READ_ONLY_ERRORS:
                 raise self._refusal(f"take {weights.size} bytes of weights", error) from error
             if (found := self._open(weights)) is None and not self.place(weights.digest).exists():
-                raise SourceError(
+                raise ReadOnlyError(
                     f"the node's store {self.root} may only be read here, it lacks these weights and nobody fetches "
                     "them: let `instar serve` fetch them, or set INSTAR_STORE to a folder that may be written"
                 ) from error
