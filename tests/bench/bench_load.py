@@ -22,13 +22,9 @@ load alone; else a slow warm pass could make loading look free.
 
 from __future__ import annotations
 
-import gc
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +34,11 @@ from tqdm import tqdm
 
 import instar
 from instar.executor import load, prepare
+from instar.executor.live import LiveModel
+from instar.weights.fetch import Fetcher
+from instar.weights.manifest import WEIGHTS_FILE
 from instar.weights.store import Store
-from tests.bench import figures
+from tests.bench import figures, timing
 from tests.models import zoo
 
 FIGURES = (
@@ -53,7 +52,6 @@ FIGURES = (
 )
 QUICK_MODELS = ("mobilenetv2_w1", "densenet121", "resnet18")
 ROUNDS, QUICK_ROUNDS = 11, 4
-WARM_PASSES = 3  # timed in a row; their median counts
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +76,9 @@ class Subject:
         self.module = model.module()
         self.expected = self.answer(self.module)
         self.pt, self.safetensors, self.package = folder / "w.pt", folder / "w.safetensors", folder / "package"
+        self.weights = self.package / WEIGHTS_FILE
         self.store = Store(folder / "store")
+        self.fetcher = Fetcher(self.store)
         state = self.module.state_dict()
         torch.save(state, self.pt)
         safetensors.torch.save_file(state, self.safetensors)
@@ -97,7 +97,7 @@ class Subject:
 
 
 def warm(subject: Subject) -> Answer:
-    answer, warm_ms = _warm(lambda: subject.answer(subject.module))
+    answer, warm_ms = timing.warm(lambda: subject.answer(subject.module))
     return Answer("warm", warm_ms, 0.0, warm_ms, 0.0, subject.is_equal(answer))
 
 
@@ -108,7 +108,7 @@ def b0(subject: Subject) -> Answer:
     loaded = time.perf_counter()
     answer = subject.answer(module)
     end = time.perf_counter()
-    return Answer("b0", _ms(start, end), _ms(start, loaded), 0.0, 0.0, subject.is_equal(answer))
+    return Answer("b0", timing.ms(start, end), timing.ms(start, loaded), 0.0, 0.0, subject.is_equal(answer))
 
 
 def b1(subject: Subject) -> Answer:
@@ -122,25 +122,26 @@ def b1(subject: Subject) -> Answer:
     loaded = time.perf_counter()
     answer = subject.answer(module)
     end = time.perf_counter()
-    return Answer("b1", _ms(start, end), _ms(start, loaded), 0.0, 0.0, subject.is_equal(answer))
+    return Answer("b1", timing.ms(start, end), timing.ms(start, loaded), 0.0, 0.0, subject.is_equal(answer))
 
 
 def ours(subject: Subject) -> Answer:
     start = time.perf_counter()
-    prepared = load.structure(subject.package, store=subject.store)  # this and the next line are `load.load`
+    prepared = load.structure(subject.package, store=subject.store)  # this and what follows are `load.begin`
     structured = time.perf_counter()
-    model = load.bind(prepared, subject.store.weights(prepared.weights, subject.package))
+    model = LiveModel(prepared, lambda: subject.fetcher.begin(prepared.weights, subject.weights), load.bind)
     loaded = time.perf_counter()
     (answer,) = model.run(subject.inputs)
     end = time.perf_counter()
-    again, warm_ms = _warm(lambda: model.run(subject.inputs)[0])
+    again, warm_ms = timing.warm(lambda: model.run(subject.inputs)[0])
     equal = subject.is_equal(answer) and subject.is_equal(again)
+    model.close()
     prepare.forget()
     forgotten = time.perf_counter()
     load.structure(subject.package, store=subject.store)
-    fresh_ms = _ms(forgotten, time.perf_counter())
-    structure_ms = _ms(start, structured)
-    return Answer("instar", _ms(start, end), _ms(start, loaded), warm_ms, structure_ms, equal, fresh_ms)
+    fresh_ms = timing.ms(forgotten, time.perf_counter())
+    structure_ms = timing.ms(start, structured)
+    return Answer("instar", timing.ms(start, end), timing.ms(start, loaded), warm_ms, structure_ms, equal, fresh_ms)
 
 
 KINDS: tuple[Callable[[Subject], Answer], ...] = (warm, b0, b1, ours)
@@ -149,20 +150,18 @@ KINDS: tuple[Callable[[Subject], Answer], ...] = (warm, b0, b1, ours)
 def measure(model: zoo.Model, rounds: int, bar: tqdm[None]) -> list[dict[str, Answer]]:
     """The answers of every kind, a dict a round. What each kind does once before that warms everything up."""
     found: list[dict[str, Answer]] = [{} for _ in range(rounds)]
-    with _folder() as folder:
+    with timing.folder() as folder:
         bar.set_description(f"{model.name}: pack")
         subject = Subject(model, folder)
         for kind in KINDS:
             kind(subject)
-        gc.collect()
-        gc.freeze()  # the libraries' own objects need not be looked at again before each measurement
         bar.set_description(model.name)
-        for turn, kind in figures.interleaved(KINDS, rounds):
-            with _no_collection():
-                answer = kind(subject)
-            found[turn][answer.kind] = answer
-            bar.update()
-        gc.unfreeze()
+        with timing.libraries_settled():
+            for turn, kind in figures.interleaved(KINDS, rounds):
+                with timing.no_collection():
+                    answer = kind(subject)
+                found[turn][answer.kind] = answer
+                bar.update()
     return found
 
 
@@ -286,41 +285,6 @@ def _table(measured: dict[str, list[dict[str, Answer]]], by_model: dict[str, Rat
 
 def _median(values: Sequence[float]) -> float:
     return figures.quartiles(values)[1]
-
-
-def _warm(run: Callable[[], torch.Tensor]) -> tuple[torch.Tensor, float]:
-    """The answer of a warm pass, and the median time of `WARM_PASSES` of them in ms."""
-    answer = run()
-    times = []
-    for _ in range(WARM_PASSES):
-        start = time.perf_counter()
-        answer = run()
-        times.append(_ms(start, time.perf_counter()))
-    return answer, _median(times)
-
-
-def _ms(start: float, end: float) -> float:
-    return (end - start) * 1000
-
-
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """What earlier rounds left is collected first, and no collection falls into what is timed."""
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(prefix="instar-bench-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -151,7 +151,7 @@ def _waiting(wait: Callable[[int], object], number: int) -> Callable[[torch.nn.M
 
 
 def memory(nbytes: int) -> tuple[torch.Tensor, memoryview]:
-    """Bytes to read into, as both, not yet touched, in large pages where the kernel has them: faults are half of all cost."""
+    """Bytes to read into, as both, not yet touched; in large pages where the kernel has them: faults cost most."""
     mapping = mmap.mmap(-1, max(nbytes, 1), mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     mapping.madvise(mmap.MADV_HUGEPAGE)
     return torch.frombuffer(mapping, dtype=torch.uint8), memoryview(mapping)
