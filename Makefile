@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := $(BIN)/python -m
 
-.PHONY: all setup lint test test-slow image demo bench-load bench-runtime bench-image fuzz clean
+.PHONY: all setup lint test test-slow image demo bench-load bench-pipeline bench-runtime bench-image fuzz clean
 all: test
 
 setup: $(READY)
@@ -45,6 +45,10 @@ demo: $(READY)
 
 bench-load: $(READY)
 	@$(RUN) tests.bench.bench_load
+
+# Also draws the timeline of one load, into build/bench.
+bench-pipeline: $(READY)
+	@$(RUN) tests.bench.bench_pipeline
 
 bench-runtime: $(READY)
 	@$(RUN) tests.bench.bench_runtime
