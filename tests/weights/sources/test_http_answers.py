@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from datetime import UTC, datetime
 from email.message import Message
 
@@ -122,7 +123,7 @@ def test_a_small_file_that_is_not_there_is_not_tried_again(serve: Serve) -> None
 
 
 def test_a_server_may_send_less_than_it_was_asked_for(serve: Serve, data: bytes) -> None:
-    def answer(request: servers.Request, connection: servers.socket.socket) -> bool:
+    def answer(request: servers.Request, connection: socket.socket) -> bool:
         assert request.range is not None
         begin, end = request.range
         shorter = servers.Request("GET", "/", {"range": f"bytes={begin}-{min(end, begin + 9_000) - 1}"}, 1)

@@ -14,6 +14,7 @@ from urllib.parse import quote, unquote, urlsplit
 from instar.errors import SourceError
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
+_IPV6 = re.compile(r"^https?://\[[0-9A-Fa-f:.]+\]", re.IGNORECASE)
 _CONTROL = re.compile(r"[\x00-\x20\x7f]")
 _KEPT = "/%:=&?~+!$,;'@()*[]"  # of a path or query, as it stands: it may be quoted already
 
@@ -34,7 +35,7 @@ def parse(location: Path | str) -> Path | Url:
     """A path, also of `file://`, or a URL. Raises `SourceError` for what can never be read."""
     if isinstance(location, Path):
         return location
-    if "::" in location:
+    if "::" in _IPV6.sub("", location):
         raise SourceError(f"{cut(location)} is a chain of URLs; name one place that has the file itself")
     scheme, separator, _ = location.partition("://")
     if not separator:

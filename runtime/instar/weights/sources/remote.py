@@ -7,6 +7,7 @@ said by a document that a stranger may have written.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -49,7 +50,7 @@ class RemoteOrigin:
         self._wanted = nbytes
         self._lock = threading.Lock()
         self._version: _Version | None = None
-        self._checked_s = 0.0
+        self._checked_s = -math.inf
         if url.scheme in WRAPPERS:
             raise refused(self.location, f"{url.scheme}:// is not followed; name the place that has the file itself")
         if url.scheme not in known_implementations and url.scheme not in registry:
@@ -96,7 +97,7 @@ class RemoteOrigin:
 
     def check_now(self, file: RemoteFile) -> None:
         """`check`, however long ago the last one was."""
-        self._checked_s = 0.0
+        self._checked_s = -math.inf
         self.check(file)
 
 
@@ -108,7 +109,8 @@ class RemoteFile:
         self._path = path
         self._limits = limits
         self._opened: Any = None
-        self._has_ranges = type(system).cat_file is not fsspec.AbstractFileSystem.cat_file
+        own = type(system).cat_file is not fsspec.AbstractFileSystem.cat_file
+        self._has_ranges = own or system.async_impl  # else `cat_file` opens, seeks, reads and closes
 
     @property
     def in_order(self) -> bool:
