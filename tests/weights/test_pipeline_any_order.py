@@ -37,6 +37,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.known: dict[TransferId, Known] = {}
         self.flying: list[Read] = []
         self.stalled: set[Read] = set()
+        self.queued: dict[Read, Read] = {}  # a read that is to be done in the same go, and the one before it
         self.ended: list[Read] = []
         self.last_number = 0
         self.names = 0
@@ -93,15 +94,34 @@ class AnyOrder(RuleBasedStateMachine):
             self.took(read)
 
     @precondition(lambda self: self.flying)
+    @rule(data=st.data())
+    def goes_on_with_the_following(self, data: st.DataObject) -> None:
+        read = data.draw(st.sampled_from([read for read in self.flying if read not in self.queued.values()]))
+        following = self.pipeline.following(read)
+        if following is None:
+            return
+        known = self.known[read.transfer]
+        assert following.transfer == read.transfer and following.chunk == read.chunk + 1
+        assert following.chunk < known.chunks and following.chunk not in known.present
+        assert not self.is_flying(read.transfer, following.chunk)
+        if known.in_order_since is None:
+            asked = [c for ask in known.unanswered() for c in range(ask.first, ask.last + 1)]
+            missing = [c for c in asked if c not in known.present and not self.is_flying(read.transfer, c)]
+            assert not missing or following.chunk in missing, "nobody is made to wait for what follows"
+        self.last_number = following.number
+        self.flying.append(following)
+        self.queued[following] = read
+
+    @precondition(lambda self: self.flying)
     @rule(data=st.data(), well=st.booleans())
     def ends(self, data: st.DataObject, well: bool) -> None:
-        read = data.draw(st.sampled_from(self.flying))
+        read = data.draw(st.sampled_from([read for read in self.flying if read not in self.queued]))
         self.settle(read, well)
 
     @precondition(lambda self: self.flying)
     @rule(data=st.data())
     def stalls_or_resumes(self, data: st.DataObject) -> None:
-        read = data.draw(st.sampled_from(self.flying))
+        read = data.draw(st.sampled_from([read for read in self.flying if read not in self.queued]))
         if read in self.stalled:
             self.stalled.remove(read)
             self.pipeline.resumed(read)
@@ -117,6 +137,7 @@ class AnyOrder(RuleBasedStateMachine):
         del self.known[name]
         self.ended += [read for read in self.flying if read.transfer == name]
         self.flying = [read for read in self.flying if read.transfer != name]
+        self.queued = {read: before for read, before in self.queued.items() if read.transfer != name}
 
     @precondition(lambda self: self.ended)
     @rule(well=st.booleans())
@@ -153,7 +174,7 @@ class AnyOrder(RuleBasedStateMachine):
         self.flying.append(read)
 
     def moves(self, read: Read) -> bool:
-        return read not in self.stalled and self.pipeline.may_go_on(read)
+        return read not in self.stalled and read not in self.queued and self.pipeline.may_go_on(read)
 
     def is_flying(self, name: TransferId, chunk: int) -> bool:
         return any(read.transfer == name and read.chunk == chunk for read in self.flying)
@@ -161,6 +182,7 @@ class AnyOrder(RuleBasedStateMachine):
     def settle(self, read: Read, well: bool) -> None:
         self.flying.remove(read)
         self.stalled.discard(read)
+        self.queued = {after: before for after, before in self.queued.items() if before != read}
         if well:
             self.pipeline.done(read)
             self.known[read.transfer].present.add(read.chunk)
@@ -188,7 +210,7 @@ class AnyOrder(RuleBasedStateMachine):
         for _ in range((missing + 1) * (TURNS + 1)):
             while (read := self.pipeline.next()) is not None:
                 self.took(read)
-            going = [read for read in self.flying if self.pipeline.may_go_on(read)]
+            going = [read for read in self.flying if self.moves(read)]
             if going:
                 self.settle(going[0], well=True)
             self.pipeline.busy_elsewhere(Urgency.REQUEST)

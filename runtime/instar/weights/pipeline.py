@@ -20,7 +20,7 @@ TURNS = 32  # of so many reads one is for the less urgent: all that those who wa
 
 # A request that computes will soon wait again. Only after so many reads of its transfer that it did not ask for is it
 # taken for gone: else others would fill the link in each of its pauses, and it would find their reads in its way.
-LINGER = 8
+LINGER = 16
 
 _MISSING, _READING, _PRESENT = 0, 1, 2
 _STATES = bytes([_MISSING] + [_PRESENT] * 255)  # of the flags that `begin` is given
