@@ -22,6 +22,7 @@ OPEN_FILES = 1024  # beyond it, select() corrupts memory in programs that use it
 PROCESSES = 1024  # in a container that states no limit
 STACK_BYTES = 8 * MIB  # that a thread reserves and touches little of
 SPARE_THREADS = 16  # of a function's own
+LOADING_BYTES = 32 * MIB  # for the executor's threads that bring weights, and what they read into
 
 Limits = Mapping[int, int]  # by number of the resource
 
@@ -67,7 +68,7 @@ def of_executor(allowance: Allowance, *, data_bytes: int, held_bytes: int, threa
     # Not all that is left, for the worker may want more, too; and a quarter of the whole at least, for a model may
     # have to run where the memory is used by others, whom the kernel can end.
     left = max((allowance.memory_bytes - held_bytes) * 3 // 4, allowance.memory_bytes // 4)
-    return {resource.RLIMIT_DATA: data_bytes + left + threads * STACK_BYTES}
+    return {resource.RLIMIT_DATA: data_bytes + left + threads * STACK_BYTES + LOADING_BYTES}
 
 
 def arena_bytes(allowance: Allowance, *, asked_bytes: int) -> int:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import mmap
 import warnings
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -19,7 +18,7 @@ from instar.executor.prepare import Prepared, prepare
 from instar.package import MODEL_FILE
 from instar.weights.arrival import Arrival
 from instar.weights.fetch import Fetcher
-from instar.weights.manifest import WEIGHTS_FILE, Weights
+from instar.weights.manifest import WEIGHTS_FILE
 from instar.weights.pipeline import Urgency
 from instar.weights.store import Store
 
@@ -42,18 +41,8 @@ def load(package_dir: Path, *, store: Store) -> LiveModel:
         fetcher.close()
 
 
-class Brings(Protocol):
-    """What loading needs of a fetcher; `instar.weights.fetch.Fetcher` is one."""
-
-    @property
-    def store(self) -> Store: ...
-    def begin(
-        self, weights: Weights, location: Path | str, *, spans: bytes = b"", urgency: Urgency = Urgency.REQUEST
-    ) -> Arrival: ...
-
-
 def begin(
-    package_dir: Path, *, fetcher: Brings, own: Path | None = None, urgency: Urgency = Urgency.REQUEST
+    package_dir: Path, *, fetcher: Fetcher, own: Path | None = None, urgency: Urgency = Urgency.REQUEST
 ) -> LiveModel:
     """Load the structure of a package and have its weights brought; a run waits for what it needs of them.
 

@@ -10,7 +10,6 @@ the other watches who comes and goes. It is forked by the zygote and ends with i
 
 from __future__ import annotations
 
-import contextlib
 import os
 import queue
 import select
@@ -22,23 +21,23 @@ from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
-from instar.errors import InstarError, PackageError, SourceError
+from instar.errors import InstarError, PackageError
 from instar.executor import packets
 from instar.executor.live import LiveModel
 from instar.executor.load import begin
 from instar.executor.meter import NOTHING, Counter
 from instar.executor.protocol import FRAME_BYTES, Open, decode_open
 from instar.executor.session import Session
-from instar.weights.arrival import Arrival
 from instar.weights.fetch import Fetcher
-from instar.weights.manifest import Weights
-from instar.weights.pipeline import Urgency
 from instar.weights.retry import Patience
 from instar.weights.store import Store
+
+STACK_BYTES = 1 << 20  # of a thread that reads weights: the usual eight would be taken from what models may have
 
 
 def serve(control: socket.socket, *, arena_bytes: int, meter: int, fetch_deadline_s: float) -> NoReturn:
     """Be the executor of the zygote at the other end of `control` until it goes. `meter` is the page to count on."""
+    threading.stack_size(STACK_BYTES)
     stays: queue.SimpleQueue[Stay] = queue.SimpleQueue()
     threading.Thread(target=_watch, args=(control, stays), name="watch", daemon=True).start()
     counter = Counter(meter)
@@ -117,13 +116,10 @@ class Stay:
             return
 
     def _load(self, paths: Mapping[str, str], fetchers: Fetchers, name: str) -> LiveModel | InstarError:
-        path, node, own = Path(paths[name]), Path(self._frame.store), Path(self._frame.own)
+        node = Path(self._frame.store)
+        own = Path(self._frame.own) if _may_only_be_read(node) else None
         try:
-            if _may_only_be_read(node):
-                fetcher = NodeOrOwn(fetchers.of(node), fetchers.of(own))
-                model = begin(path, fetcher=fetcher, own=own)
-            else:
-                model = begin(path, fetcher=fetchers.of(node))
+            model = begin(Path(paths[name]), fetcher=fetchers.of(node, own), own=own)
         except InstarError as error:
             return error
         except Exception as error:  # of torch or the system, for a package that nothing above has foreseen
@@ -166,32 +162,14 @@ class Fetchers:
 
     def __init__(self, patience: Patience) -> None:
         self._patience = patience
-        self._of: dict[Path, Fetcher] = {}
+        self._of: dict[tuple[Path, Path | None], Fetcher] = {}
 
-    def of(self, root: Path) -> Fetcher:
-        if root not in self._of:
-            self._of[root] = Fetcher(Store(root), patience=self._patience)
-        return self._of[root]
-
-
-class NodeOrOwn:
-    """A store of the node's that may only be read and, for what nobody brings there, one of the container's own."""
-
-    def __init__(self, node: Fetcher, own: Fetcher) -> None:
-        self._node = node
-        self._own = own
-        self.store = node.store
-
-    def begin(
-        self, weights: Weights, location: Path | str, *, spans: bytes = b"", urgency: Urgency = Urgency.REQUEST
-    ) -> Arrival:
-        """As `Fetcher.begin` does."""
-        with contextlib.suppress(SourceError):
-            arrival = self._node.begin(weights, location, spans=spans, urgency=urgency)
-            if arrival.error is None:
-                return arrival
-            arrival.close()
-        return self._own.begin(weights, location, spans=spans, urgency=urgency)
+    def of(self, root: Path, own: Path | None) -> Fetcher:
+        """The fetcher of a store; `own` is another one, for what that cannot take."""
+        if (root, own) not in self._of:
+            second = None if own is None else Store(own)
+            self._of[root, own] = Fetcher(Store(root), own=second, patience=self._patience)
+        return self._of[root, own]
 
 
 def _may_only_be_read(root: Path) -> bool:

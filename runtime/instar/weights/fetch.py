@@ -129,11 +129,15 @@ class Fetcher:
         Raises `SourceError` if the store cannot be used or the location can never be read.
         """
         try:
-            return self._begin(weights, location, spans, urgency)
+            arrival = self._begin(weights, location, spans, urgency)
         except ReadOnlyError:
             if self._own is None:
                 raise
-            return self._own.begin(weights, location, spans=spans, urgency=urgency)
+        else:
+            if self._own is None or arrival.is_whole or arrival.error is None:
+                return arrival
+            arrival.close()  # who brought them there has given up
+        return self._own.begin(weights, location, spans=spans, urgency=urgency)
 
     def close(self) -> None:
         """Give up what is under way; what has arrived stays in the store."""
@@ -142,6 +146,8 @@ class Fetcher:
         with self._lock:
             self._is_closed = True
             for transfer in list(self._transfers.values()):
+                if transfer.is_ours and transfer.partial.map.has(0, len(transfer.weights.chunks) - 1):
+                    continue  # whoever wrote the last chunk is about to give the file its place
                 self._end(transfer, SourceError("the transfer was given up: its fetcher was closed"))
             self._changed.notify_all()
             self._ticking.notify_all()
