@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 from instar_controller import serving, settings
+from instar_controller.clients import allocator
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ControllerError
 from instar_controller.serving import Listening, Notice, Prewarmed, Removed
@@ -63,6 +64,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal. The exit status is 0, or 1 with one line that says why it cannot serve."""
+    allocator.return_large_blocks()
     level = logging.INFO if arguments.verbose else logging.WARNING
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("instar_controller").setLevel(level)

@@ -13,7 +13,7 @@ import io
 import socket
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import cast
 
 from instar_controller.errors import ContainerError
@@ -21,6 +21,8 @@ from instar_controller.whisk import weights
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
 Address = tuple[str, int]
+
+LONG_BYTES = 1 << 16
 
 
 class Connections:
@@ -77,7 +79,9 @@ def post(
 
     Raises `ContainerError` if the connection was not made, so that certainly nothing was sent.
     """
-    request = _head("POST", address, path, len(body)) + body
+    head = _head("POST", address, path, len(body))
+    # A long body is not copied for its head's sake; a short one leaves in the same packet.
+    request = (head + body,) if len(body) < LONG_BYTES else (head, body)
     return _exchange(address, request, timeout_ms, max_reply_bytes, connections or Connections())
 
 
@@ -85,12 +89,13 @@ def get(
     address: Address, path: str, *, timeout_ms: int, max_reply_bytes: int, connections: Connections | None = None
 ) -> Outcome:
     """Ask for `path`, as `post` does."""
-    request = _head("GET", address, path, 0)
-    return _exchange(address, request, timeout_ms, max_reply_bytes, connections or Connections())
+    return _exchange(
+        address, (_head("GET", address, path, 0),), timeout_ms, max_reply_bytes, connections or Connections()
+    )
 
 
 def _exchange(
-    address: Address, request: bytes, timeout_ms: int, max_reply_bytes: int, connections: Connections
+    address: Address, request: Sequence[bytes], timeout_ms: int, max_reply_bytes: int, connections: Connections
 ) -> Outcome:
     deadline_s = time.monotonic() + timeout_ms / 1000
     with contextlib.ExitStack() as stack:
@@ -99,7 +104,8 @@ def _exchange(
         except OSError as error:
             raise ContainerError(f"no connection to the container at {address[0]}:{address[1]}: {error}") from error
         try:
-            _send(connection, request, deadline_s)
+            for part in request:
+                _send(connection, part, deadline_s)
             return _receive(connection, deadline_s, max_reply_bytes)
         except TimeoutError:
             return TimedOut(timeout_ms)
@@ -118,10 +124,10 @@ def _head(method: str, address: Address, path: str, length: int) -> bytes:
     ).encode("ascii")
 
 
-def _send(connection: socket.socket, request: bytes, deadline_s: float) -> None:
+def _send(connection: socket.socket, part: bytes, deadline_s: float) -> None:
     connection.settimeout(_left_s(deadline_s))  # for `sendall` as a whole
     with contextlib.suppress(ConnectionError):  # it may have answered, and closed, before it had read all
-        connection.sendall(request)
+        connection.sendall(part)
 
 
 def _receive(connection: socket.socket, deadline_s: float, max_reply_bytes: int) -> Outcome:

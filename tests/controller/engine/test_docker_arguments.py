@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from worlds import function
 from instar_controller.clients.docker import arguments
 from instar_controller.clients.docker.arguments import Plan, Request
 from instar_controller.policies.snapshot import ContainerId
+from instar_controller.whisk.values import JsonObject
 
 PLAN = Plan(
     owner="0123456789abcdef",
@@ -81,3 +83,18 @@ def test_a_server_is_the_same_after_a_restart_and_another_elsewhere(tmp_path: Pa
     assert arguments.owner_of(tmp_path / "link") == first
     assert arguments.owner_of(tmp_path / "b") != first
     assert re.fullmatch(r"[0-9a-f]{16}", first)
+
+
+def test_the_nodes_weights_are_mounted_to_be_read_where_an_image_looks_for_them() -> None:
+    given = replace(PLAN, store=Path("/srv/weights"), stores={"instar/action-pytorch:2": "/var/lib/instar"})
+    ours, stock = (arguments.creation(given, request(kind=kind)) for kind in ("python:3", "nodejs:20"))
+    mount = {"Type": "bind", "Source": "/srv/weights", "Target": "/var/lib/instar", "ReadOnly": True}
+    plain = arguments.creation(PLAN, request())
+    assert ours == {**plain, "HostConfig": {**host_config(plain), "Mounts": [mount]}}
+    assert stock == arguments.creation(PLAN, request(kind="nodejs:20"))
+
+
+def host_config(creation: JsonObject) -> JsonObject:
+    found = creation["HostConfig"]
+    assert isinstance(found, dict)
+    return found

@@ -1,14 +1,21 @@
-"""Servers that end with their test, and leave nothing behind."""
+"""Servers that end with their test, and leave nothing behind; a packed model, and a source of its weights."""
 
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
 from container_processes import below
+from deep import Observed
 from servers import Server
+from tests.runtime import arriving
+from tests.runtime.modules import Deep
+
+from instar import package
+from instar.weights.manifest import Weights
 
 
 @pytest.fixture
@@ -35,3 +42,28 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     yield running
     running.end(signal.SIGINT)
     assert below(running.containers) == []
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture(scope="module")
+def net(folder: Path) -> Deep:
+    return arriving.pack(folder, "net")["net"]
+
+
+@pytest.fixture
+def source(folder: Path, net: Deep) -> Iterator[Observed]:
+    source = Observed(folder)
+    thread = threading.Thread(target=source.serve, daemon=True)
+    thread.start()
+    yield source
+    source.close()
+    thread.join()
+
+
+@pytest.fixture
+def weights(folder: Path, net: Deep) -> Weights:
+    return package.decode(package.read(folder / "net")).weights

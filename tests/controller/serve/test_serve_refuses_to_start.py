@@ -47,6 +47,21 @@ def test_a_key_that_cannot_be_written(tmp_path: Path) -> None:
     assert f"cannot write the key to {tmp_path}/key: Is a directory" in said
 
 
+def test_a_store_that_is_no_directory(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for path, why in ((tmp_path / "file", "File exists"), (tmp_path / "file" / "store", "Not a directory")):
+        said = refusal("--port", "0", "--state", str(tmp_path / "state"), "--store", str(path))
+        assert said == (
+            f"instar serve: --store {path}: weights cannot be kept there: {why}; name a directory that you may "
+            "write to, or 'none'\n"
+        )
+
+
+def test_a_store_that_cannot_be_written_to(tmp_path: Path) -> None:
+    said = refusal("--port", "0", "--state", str(tmp_path / "state"), "--store", "/proc/1")
+    assert "--store /proc/1: weights cannot be kept there" in said
+
+
 def test_a_second_server_on_one_state_directory(start: Callable[..., Server]) -> None:
     server = start("--prewarm", "none")
     said = refusal("--port", "0", "--state", str(server.state))

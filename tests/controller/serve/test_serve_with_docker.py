@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from deep import Observed, create, is_right, told
 from deploy.image.engine import Engine
 from docker.models.containers import Container
 from docker_rig import POOL_MB, DockerRig
 from servers import MEETING, WAIT_S, Server, annotations, launch
+from tests.runtime.modules import Deep
 
+from instar.weights.manifest import Weights
 from instar_controller.clients.docker.arguments import OWNER, owner_of
 
 pytestmark = pytest.mark.system
@@ -250,6 +253,29 @@ def test_a_signal_removes_every_container(start_docker: Callable[..., DockerServ
     server.invoke("echo")
     assert server.end(number) == (0, "")
     assert server.made() == []
+
+
+def test_weights_come_through_the_nodes_store_which_containers_only_read(
+    start_docker: Callable[..., DockerServer], folder: Path, net: Deep, source: Observed, weights: Weights
+) -> None:
+    """The source is on this machine's loopback, which no container reaches."""
+    server = start_docker("--prewarm", "none")
+    create(server, folder, source)
+    answer = server.invoke("deep", {"seed": 1})
+    note = told(answer)
+    assert is_right(answer[1], net, 1)
+    assert source.asked_ms is not None and source.asked_ms < answer[1]["start"]
+    assert (note["weights"]["presentBytes"], note["weights"]["fetchedBytes"]) == (0, weights.size)
+    (mount,) = [each for each in server.only().attrs["Mounts"] if each["Type"] == "bind"]
+    assert (mount["Source"], mount["Destination"], mount["RW"]) == (str(server.store), "/var/lib/instar", False)
+    assert "weights" not in told(server.invoke("deep", {"seed": 2}))
+
+
+def test_without_a_store_of_the_nodes_each_container_has_its_own(start_docker: Callable[..., DockerServer]) -> None:
+    server = start_docker("--prewarm", "none", "--store", "none")
+    server.create("echo")
+    assert server.start_of("echo") == "cold"
+    assert server.only().attrs["Mounts"] == []
 
 
 def refusal(*options: str, environ: dict[str, str]) -> str:

@@ -80,6 +80,16 @@ def test_stem_cells_larger_than_the_pool_are_refused() -> None:
         make(stem_cells=[StemCells("python:3", 4096, 1)])
 
 
+def test_weights_are_kept_where_the_node_keeps_them_unless_told_otherwise() -> None:
+    environment = {"HOME": "/h", "INSTAR_STORE": "/srv/weights"}
+    assert settings.store_folder(None, environment) == Path("/srv/weights")
+    assert settings.store_folder(None, {"HOME": "/h"}) == Path("/h/.cache/instar")
+    assert settings.store_folder("elsewhere", environment) == Path("elsewhere")
+    assert settings.store_folder("none", environment) is None
+    assert make(store=Path("~/weights")).store == Path("~/weights").expanduser()
+    assert make().store is None
+
+
 def test_state_in_a_relative_directory_is_found_from_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir("/usr")
     chosen = settings.make(Path("state"), host="::1", port=0, memory_mb=2048, keep_alive_s=0, stem_cells=[])
