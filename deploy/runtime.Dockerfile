@@ -24,15 +24,19 @@ RUN python3 -B /inside/install.py /opt/instar /wheels/instar/*.whl \
 
 FROM python:3.11-slim-bookworm
 # Started as root, the runtime closes the store to everybody but its own user; started as anybody else, it is that
-# user's. No program raises anybody's rights.
+# user's. Where a node's store is mounted, it lies behind a folder that is closed already: its own modes are the node's.
+# No program raises anybody's rights.
 RUN echo 'instar:x:65532:' >> /etc/group \
  && echo 'instar:x:65532:65532:Instar:/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
  && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
- && mkdir /var/lib/instar && chown 65532:65532 /var/lib/instar && chmod 0777 /var/lib/instar
+ && mkdir -p /var/lib/instar /var/lib/instar-node/store \
+ && chown 65532:65532 /var/lib/instar /var/lib/instar-node \
+ && chmod 0777 /var/lib/instar && chmod 0700 /var/lib/instar-node
 ENV PATH=/opt/instar/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin \
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
-    INSTAR_STORE=/var/lib/instar
+    INSTAR_STORE=/var/lib/instar \
+    INSTAR_NODE_STORE=/var/lib/instar-node/store
 LABEL org.opencontainers.image.title="Instar action runtime" \
       org.opencontainers.image.description="OpenWhisk actions of kind pytorch:2" \
       org.opencontainers.image.version="0.1.0" \

@@ -86,11 +86,12 @@ def test_a_server_is_the_same_after_a_restart_and_another_elsewhere(tmp_path: Pa
 
 
 def test_the_nodes_weights_are_mounted_to_be_read_where_an_image_looks_for_them() -> None:
-    given = replace(PLAN, store=Path("/srv/weights"), stores={"instar/action-pytorch:2": "/var/lib/instar"})
+    given = replace(PLAN, store=Path("/srv/weights"), stores={"instar/action-pytorch:2": "/closed/store"})
     ours, stock = (arguments.creation(given, request(kind=kind)) for kind in ("python:3", "nodejs:20"))
-    mount = {"Type": "bind", "Source": "/srv/weights", "Target": "/var/lib/instar", "ReadOnly": True}
+    mount = {"Type": "bind", "Source": "/srv/weights", "Target": "/closed/store", "ReadOnly": True}
     plain = arguments.creation(PLAN, request())
-    assert ours == {**plain, "HostConfig": {**host_config(plain), "Mounts": [mount]}}
+    environment = ["__OW_API_HOST=https://api.example", "__OW_ALLOW_CONCURRENT=false", "INSTAR_STORE=/closed/store"]
+    assert ours == {**plain, "Env": environment, "HostConfig": {**host_config(plain), "Mounts": [mount]}}
     assert stock == arguments.creation(PLAN, request(kind="nodejs:20"))
 
 

@@ -38,6 +38,15 @@ def main(args):
     while True:
         block.append(bytearray(b"x") * (1 << 20))
 """
+SPYING = """
+import os
+def main(args):
+    store = os.environ["INSTAR_STORE"]
+    try:
+        return {"store": store, "seen": os.listdir(store)}
+    except OSError as error:
+        return {"store": store, "seen": type(error).__name__}
+"""
 EXITING = "import os\ndef main(args):\n    os._exit(3)\n"
 
 
@@ -256,19 +265,37 @@ def test_a_signal_removes_every_container(start_docker: Callable[..., DockerServ
 
 
 def test_weights_come_through_the_nodes_store_which_containers_only_read(
-    start_docker: Callable[..., DockerServer], folder: Path, net: Deep, source: Observed, weights: Weights
+    start_docker: Callable[..., DockerServer],
+    folder: Path,
+    net: Deep,
+    source: Observed,
+    weights: Weights,
+    tmp_path: Path,
 ) -> None:
-    """The source is on this machine's loopback, which no container reaches."""
-    server = start_docker("--prewarm", "none")
+    """The source is on this machine's loopback, which no container reaches; and all here is private at first."""
+    (tmp_path / "store").mkdir(mode=0o700)
+    usual = os.umask(0o077)
+    try:
+        server = start_docker("--prewarm", "none")
+    finally:
+        os.umask(usual)
     create(server, folder, source)
     answer = server.invoke("deep", {"seed": 1})
     note = told(answer)
     assert is_right(answer[1], net, 1)
     assert source.asked_ms is not None and source.asked_ms < answer[1]["start"]
     assert (note["weights"]["presentBytes"], note["weights"]["fetchedBytes"]) == (0, weights.size)
-    (mount,) = [each for each in server.only().attrs["Mounts"] if each["Type"] == "bind"]
-    assert (mount["Source"], mount["Destination"], mount["RW"]) == (str(server.store), "/var/lib/instar", False)
     assert "weights" not in told(server.invoke("deep", {"seed": 2}))
+
+
+def test_a_function_sees_nothing_of_the_nodes_store(start_docker: Callable[..., DockerServer]) -> None:
+    server = start_docker("--prewarm", "none")
+    server.create("spy", SPYING)
+    status, answer = server.invoke("spy")
+    (mount,) = server.only().attrs["Mounts"]
+    assert (mount["Type"], mount["Source"], mount["RW"]) == ("bind", str(server.store), False)
+    assert mount["Destination"] == answer["response"]["result"]["store"]
+    assert (status, answer["response"]["result"]["seen"]) == (200, "PermissionError")
 
 
 def test_without_a_store_of_the_nodes_each_container_has_its_own(start_docker: Callable[..., DockerServer]) -> None:

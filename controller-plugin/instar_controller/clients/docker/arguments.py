@@ -26,6 +26,7 @@ OWNER = "instar.serve"  # label: whose container it is
 MIB = 1 << 20
 TOTAL_SHARES = 1024  # of the processor, over all containers of a full pool
 LEAST_SHARES = 2  # Docker takes no fewer
+STORE = "INSTAR_STORE"  # in the environment of a container: where it looks for weights
 INVOKER = "instar"  # the unique name of the one invoker of a server
 OPEN_FILES = 1024
 PROCESSES = 1024
@@ -41,7 +42,7 @@ class Plan:
     environment: Mapping[str, str]
     images: Mapping[str, str]  # by kind
     store: Path | None = None  # a directory of this machine that has weights for the containers of Instar's images
-    stores: Mapping[str, str] = field(default_factory=dict)  # by image: where its containers look for that
+    stores: Mapping[str, str] = field(default_factory=dict)  # by image: where it wants that to be mounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,10 @@ def creation(plan: Plan, request: Request) -> JsonObject:
     """The body of the engine's `POST /containers/create`."""
     memory_bytes = request.memory_mb * MIB
     image = plan.images[request.kind]
+    environment = {**plan.environment, **_store_variable(plan, image)}
     return {
         "Image": image,
-        "Env": [f"{key}={value}" for key, value in plan.environment.items()],
+        "Env": [f"{key}={value}" for key, value in environment.items()],
         "Labels": {OWNER: plan.owner},
         "HostConfig": {
             "CpuShares": cpu_shares(request.memory_mb, pool_memory_mb=plan.pool_memory_mb),
@@ -92,10 +94,14 @@ def creation(plan: Plan, request: Request) -> JsonObject:
 
 def _mounts(plan: Plan, image: str) -> JsonObject:
     """The node's weights, to be read, where the image has a place for them."""
-    if plan.store is None or image not in plan.stores:
+    if image not in plan.stores:
         return {}
     mount: JsonObject = {"Type": "bind", "Source": str(plan.store), "Target": plan.stores[image], "ReadOnly": True}
     return {"Mounts": [mount]}
+
+
+def _store_variable(plan: Plan, image: str) -> Mapping[str, str]:
+    return {STORE: plan.stores[image]} if image in plan.stores else {}
 
 
 def cpu_shares(memory_mb: int, *, pool_memory_mb: int) -> int:

@@ -31,7 +31,7 @@ from instar_controller.whisk.response import Disconnected, Outcome, OutOfMemory,
 logger = logging.getLogger(__name__)
 
 PORT = 8080  # where OpenWhisk's runtimes listen
-STORE = "INSTAR_STORE"  # in the environment of an image of Instar's: where its containers look for weights
+NODE_STORE = "INSTAR_NODE_STORE"  # in the environment of an image of Instar's: where the node's weights are mounted
 READY = "/ready"  # ours answers once it is up; stock ones answer anything at once
 KNOCK_S = 0.02  # between two attempts to reach a container that does not listen yet
 OOM_WAIT_S = 0.1  # for the news, after an answer that says that a process died
@@ -204,7 +204,7 @@ class DockerContainers:
             raise SettingsError(
                 f"--store {self._plan.store}: {self._engine} may not see this machine's files; add --store none"
             )
-        places = {image: self._engine.environment(image).get(STORE) for image in images}
+        places = {image: self._engine.environment(image).get(NODE_STORE) for image in images}
         return {image: place for image, place in places.items() if place}
 
     def _get(self, id: ContainerId) -> _Container:
