@@ -83,6 +83,7 @@ setup(
             "inspect = instar.commands.inspect",
             "run = instar.commands.run",
             "push = instar.commands.push",
+            "store = instar.commands.store",
             "serve = instar_controller.commands",
         ],
     },

@@ -22,9 +22,19 @@ class Weights:
 
     @property
     def digest(self) -> str:
-        """The file's address in a store: the digest of size, chunk size and the chunks' digests."""
-        text = f"{self.size}:{self.chunk_bytes}:{','.join(self.chunks)}"
-        return digests.hexdigest(text.encode())
+        """The file's address in a store: the digest of its account."""
+        return digests.hexdigest(self.account)
+
+    @property
+    def account(self) -> bytes:
+        """Size, chunk size and the chunks' digests: all that it takes to tell whether a file is this one."""
+        return f"{self.size}:{self.chunk_bytes}:{','.join(self.chunks)}".encode()
+
+
+def read_account(account: bytes) -> Weights:
+    """What an account says. Raises `ValueError` if it is none."""
+    size, chunk_bytes, chunks = account.decode("ascii").split(":")
+    return Weights(int(size), int(chunk_bytes), tuple(chunks.split(",")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,4 +56,9 @@ def pack_spans(spans: Iterable[Span]) -> bytes:
 
 def unpack_spans(packed: bytes) -> Iterator[Span]:
     """What `pack_spans` was given. Raises `struct.error` for anything else."""
-    return (Span(*fields) for fields in _SPAN.iter_unpack(packed))
+    return (Span(*fields) for fields in unpack_fields(packed))
+
+
+def unpack_fields(packed: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """The same as plain tuples, for who looks at very many: offset, bytes, digest."""
+    return _SPAN.iter_unpack(packed)

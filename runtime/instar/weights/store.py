@@ -6,8 +6,11 @@ state, and locks, which end with their holder, say who does what.
 
     <root>/weights/<digest>        a whole weights file, mode 0444
     <root>/weights/<digest>.spans  where its tensors lie, with their digests (`manifest.pack_spans`)
+    <root>/weights/<digest>.chunks what tells a right file from a wrong one (`Weights.account`), its name's digest
     <root>/incoming/<digest>       a file on its way, with all its space reserved
     <root>/incoming/<digest>.map   which of its chunks are there (`chunkmap.py`); its lock says who fetches them
+    <root>/incoming/<digest>.chunks
+    <root>/damaged/<digest>        a file that was found to be wrong (`keeping.py`)
     <root>/pins/<digest>           a whole file that is not to be evicted
     <root>/asks                    who waits for what (`asks.py`)
     <root>/lock                    held for the moment in which files appear, change their place or go
@@ -22,7 +25,7 @@ import errno
 import fcntl
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +37,7 @@ from instar.weights.asks import Asks
 from instar.weights.chunkmap import ChunkMap, State
 from instar.weights.manifest import Weights
 
+SIBLINGS = 128  # files that are searched for equal tensors: about ten milliseconds
 READ_ONLY_ERRORS = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
@@ -117,9 +121,10 @@ class Store:
             os.utime(path)
         return Whole(descriptor)
 
-    def partial(self, weights: Weights) -> Partial | None:
+    def partial(self, weights: Weights, make_room: Callable[[int], object] = lambda nbytes: None) -> Partial | None:
         """The file on its way, begun if need be; None if meanwhile it is whole.
 
+        `make_room` is told how many bytes are needed before a file is begun, and is called with the store locked.
         Raises `SourceError` if the store cannot take it, `ReadOnlyError` if it may only be read here and nobody
         fetches this file.
         """
@@ -127,19 +132,42 @@ class Store:
             with self.locked():
                 if self.place(weights.digest).exists():
                     return None
-                if (found := self._open(weights)) is None:
+                if (found := self.existing(weights)) is None:
+                    make_room(weights.size)
                     self._begin(weights)
-                    found = self._open(weights)
+                    found = self.existing(weights)
                 return found
         except OSError as error:
             if error.errno not in READ_ONLY_ERRORS:
                 raise self._refusal(f"take {weights.size} bytes of weights", error) from error
-            if (found := self._open(weights)) is None and not self.place(weights.digest).exists():
+            if (found := self.existing(weights)) is None and not self.place(weights.digest).exists():
                 raise ReadOnlyError(
                     f"the node's store {self.root} may only be read here, it lacks these weights and nobody fetches "
                     "them: let `instar serve` fetch them, or set INSTAR_STORE to a folder that may be written"
                 ) from error
             return found
+
+    def existing(self, weights: Weights) -> Partial | None:
+        """The file on its way, if there is one. Raises `OSError`."""
+        path = self.incoming(weights.digest)
+        try:
+            map_ = ChunkMap(_map_of(path), len(weights.chunks))
+        except FileNotFoundError:
+            return None
+        except ValueError:  # cut short when the machine went down, or of another release
+            return None
+        try:
+            flags = os.O_RDWR if map_.writable else os.O_RDONLY
+            descriptor = os.open(path, flags | os.O_CLOEXEC)
+        except OSError:
+            map_.close()
+            return None
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        if os.fstat(descriptor).st_size != weights.size:
+            os.close(descriptor)
+            map_.close()
+            return None
+        return Partial(weights, map_, descriptor)
 
     def publish(self, partial: Partial, spans: bytes) -> None:
         """Give a file whose chunks are all there its place. Returns when the disk has it. Raises `SourceError`."""
@@ -150,12 +178,33 @@ class Store:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if spans:
                     _write(place.with_suffix(".spans"), spans)
+                _write(_account_of(place), partial.weights.account)
                 os.fchmod(partial.descriptor, 0o444)
                 incoming.rename(place)
                 partial.map.set(State.WHOLE)
                 _map_of(incoming).unlink()
+                _account_of(incoming).unlink(missing_ok=True)
         except OSError as error:
             raise self._refusal("give a file its place", error) from error
+
+    def tensors(self) -> Iterator[tuple[str, bytes]]:
+        """Whole files and where the tensors of each lie (`manifest.pack_spans`): those that came last, newest first."""
+        with suppress(FileNotFoundError):  # a store without a file, or one that was just evicted
+            folder = os.scandir(self.root / "weights")
+            found = [(entry.stat().st_mtime, entry.path) for entry in folder if entry.name.endswith(".spans")]
+            for _, path in sorted(found, reverse=True)[:SIBLINGS]:
+                yield Path(path).stem, Path(path).read_bytes()
+
+    def read(self, digest: str, offset: int, into: memoryview) -> bool:
+        """Fill `into` from a whole file; False if that is not there any more."""
+        try:
+            descriptor = os.open(self.place(digest), os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        try:
+            return os.preadv(descriptor, [into], offset) == len(into)
+        finally:
+            os.close(descriptor)
 
     def asks(self) -> Asks:
         """Who waits for what on this node. Raises `SourceError`."""
@@ -184,6 +233,14 @@ class Store:
         """Where a whole file is."""
         return self.root / "weights" / digest
 
+    def pin(self, digest: str) -> Path:
+        """What is there if a file is not to be evicted."""
+        return self.root / "pins" / digest
+
+    def damaged(self, digest: str) -> Path:
+        """Where a file is that was found to be wrong."""
+        return self.root / "damaged" / digest
+
     def incoming(self, digest: str) -> Path:
         """Where a file on its way is."""
         return self.root / "incoming" / digest
@@ -191,37 +248,18 @@ class Store:
     def _begin(self, weights: Weights) -> None:
         """Make file and map, in this order: a map that is there has a file of the right size beside it."""
         path = self.incoming(weights.digest)
+        _map_of(path).unlink(missing_ok=True)  # of a file that has its place, or is gone: it must not speak for this
         path.unlink(missing_ok=True)  # without a map it is worth nothing; who still reads it keeps what it has
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             kernel.allocate(descriptor, weights.size)
+            _write(_account_of(path), weights.account)
             _write(_map_of(path), ChunkMap.blank(len(weights.chunks)))
         except BaseException:
             path.unlink()
             raise
         finally:
             os.close(descriptor)
-
-    def _open(self, weights: Weights) -> Partial | None:
-        path = self.incoming(weights.digest)
-        try:
-            map_ = ChunkMap(_map_of(path), len(weights.chunks))
-        except FileNotFoundError:
-            return None
-        except ValueError:  # cut short when the machine went down, or of another release
-            return None
-        try:
-            flags = os.O_RDWR if map_.writable else os.O_RDONLY
-            descriptor = os.open(path, flags | os.O_CLOEXEC)
-        except OSError:
-            map_.close()
-            return None
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        if os.fstat(descriptor).st_size != weights.size:
-            os.close(descriptor)
-            map_.close()
-            return None
-        return Partial(weights, map_, descriptor)
 
     def _refusal(self, what: str, error: OSError) -> SourceError:
         return SourceError(
@@ -232,6 +270,10 @@ class Store:
 
 def _map_of(incoming: Path) -> Path:
     return incoming.with_suffix(".map")
+
+
+def _account_of(path: Path) -> Path:
+    return path.with_suffix(".chunks")
 
 
 def _write(path: Path, data: bytes) -> None:
