@@ -77,8 +77,7 @@ def test_what_is_put_together_is_the_file(
     """For any two files that share tensors, each planned chunk has the digest that was packed."""
     source, weights, spans = written([tensor(*which) for which in wanted], chunk_bytes)
     other, _, held = written([tensor(*which) for which in kept])
-    index: Index = {}
-    reuse.enter(index, "other", pack_spans(held))
+    index = reuse.find(pack_spans(spans), [("other", pack_spans(held))])
     plan = reuse.plan(weights, spans, index)
     assert_tiles(weights, plan)
     for number, pieces in plan.items():
@@ -112,15 +111,20 @@ def test_a_sibling_of_the_same_layout_is_one_copy_a_chunk() -> None:
     same = [tensor(n, 100_001) for n in range(4)]
     _, weights, spans = written([*same, tensor(8, 100_000)])
     _, _, held = written([*same, tensor(9, 100_000)])
-    index: Index = {}
-    reuse.enter(index, "sibling", pack_spans(held))
+    index = reuse.find(pack_spans(spans), [("sibling", pack_spans(held))])
     plan = reuse.plan(weights, spans, index)
     middle = range(1, 400_000 // CHUNK)
     assert all(len(plan[number]) == 1 and isinstance(plan[number][0], Copy) for number in middle)
     assert isinstance(plan[0][0], Fetch), "the header comes from the source"
 
 
-def test_a_small_tensor_is_not_worth_a_copy() -> None:
-    index: Index = {}
-    reuse.enter(index, "other", pack_spans([Span(0, WORTH_BYTES - 1, b"d" * 32), Span(64, WORTH_BYTES, b"e" * 32)]))
-    assert set(index) == {(b"e" * 32, WORTH_BYTES)}
+def test_only_what_is_wanted_is_looked_for() -> None:
+    kept = [("newer", pack_spans([Span(64, 8, b"d" * 32)])), ("older", pack_spans([Span(0, 8, b"d" * 32)]))]
+    wanted = pack_spans([Span(128, 8, b"d" * 32), Span(192, 9, b"d" * 32), Span(256, 8, b"e" * 32)])
+    assert reuse.find(wanted, kept) == {(b"d" * 32, 8): ("newer", 64)}
+
+
+def test_a_few_bytes_are_not_worth_a_copy() -> None:
+    _, weights, spans = written([tensor(1, 100), tensor(2, 100_000)])
+    index = reuse.find(pack_spans(spans), [("other", pack_spans(spans[:1]))])
+    assert index and reuse.plan(weights, spans, index) == {}

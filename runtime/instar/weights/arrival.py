@@ -62,6 +62,7 @@ class Arrival:
         self._is_abandoned = False
         self._lock = threading.Lock()
         self.present_bytes = weights.size if self._partial is None else self._count()
+        self._reused_before = 0 if transfer is None else transfer.reused_bytes
         self.waited_ns = 0
 
     def __repr__(self) -> str:
@@ -97,7 +98,7 @@ class Arrival:
     @property
     def reused_bytes(self) -> int:
         """What was copied since this began from files of the node that hold equal tensors."""
-        return 0 if self._transfer is None else self._transfer.reused_bytes
+        return 0 if self._transfer is None else self._transfer.reused_bytes - self._reused_before
 
     def has(self, first: int, last: int) -> bool:
         """Whether the chunks `first` to `last`, both included, are there."""

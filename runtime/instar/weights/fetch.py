@@ -23,13 +23,14 @@ from pathlib import Path
 
 from instar import digests
 from instar.errors import DigestError, InstarError, ReadOnlyError, SourceError, TransientError
-from instar.weights import residency, retry, sources
+from instar.weights import keeping, residency, retry, reuse, sources
 from instar.weights.arrival import Arrival
 from instar.weights.asks import Asks
 from instar.weights.chunkmap import State
-from instar.weights.manifest import Weights
+from instar.weights.manifest import Weights, unpack_spans
 from instar.weights.pipeline import Ask, Pipeline, Read, TransferId, Urgency
 from instar.weights.retry import Patience
+from instar.weights.reuse import Copy, Fetch, Piece, Zero
 from instar.weights.sources import Origin, Reader
 from instar.weights.store import Partial, Store
 
@@ -55,6 +56,7 @@ class Transfer:
     spans: bytes
     urgency: Urgency
     began_s: float
+    plan: dict[int, tuple[Piece, ...]]  # chunks that other files of the node have parts of
     fetched_bytes: int = 0
     reused_bytes: int = 0
     error: InstarError | None = None
@@ -152,13 +154,19 @@ class Fetcher:
             self._changed.notify_all()
             self._ticking.notify_all()
 
+    def settle(self) -> None:
+        """Return when nothing is under way any more."""
+        with self._lock:
+            while self._transfers:
+                self._changed.wait()
+
     def _begin(self, weights: Weights, location: Path | str, spans: bytes, urgency: Urgency) -> Arrival:
         while True:
             if (whole := self.store.whole(weights)) is not None:
                 if not residency.is_in_memory(whole.descriptor, weights.size):
                     self._spawn(residency.read_ahead, os.dup(whole.descriptor), weights.size)
                 return Arrival(weights, whole)
-            if (partial := self.store.partial(weights)) is not None:
+            if (partial := self.store.partial(weights, self._make_room)) is not None:
                 break
         try:
             transfer = self._take_on(weights, location, spans, urgency) if partial.map.writable else None
@@ -174,6 +182,9 @@ class Fetcher:
             patience_s=self._patience.deadline_s,
         )
 
+    def _make_room(self, nbytes: int) -> None:
+        keeping.make_room(self.store, nbytes, self._environ)
+
     # Transfers.
 
     def _take_on(self, weights: Weights, location: Path | str, spans: bytes, urgency: Urgency) -> Transfer | None:
@@ -188,11 +199,12 @@ class Fetcher:
                 self._dispatch()
                 return found
             origin = sources.origin(location, nbytes=weights.size, environ=self._environ)
-            partial = self.store.partial(weights)
+            partial = self.store.partial(weights, self._make_room)
             if partial is None:
                 return None  # it has just become whole, which the arrival's map says
             self._asks = self._asks or self.store.asks()
-            transfer = Transfer(weights, partial, origin, spans, urgency, time.monotonic())
+            plan = self._reusable(weights, spans)
+            transfer = Transfer(weights, partial, origin, spans, urgency, time.monotonic(), plan)
             self._transfers[weights.digest] = transfer
             if partial.map.is_of_this_boot and partial.map.try_own():
                 self._start(transfer)
@@ -200,6 +212,11 @@ class Fetcher:
                 transfer.users += 1
                 self._spawn(self._stand_by, transfer)
             return transfer
+
+    def _reusable(self, weights: Weights, spans: bytes) -> dict[int, tuple[Piece, ...]]:
+        """What of these weights other files of the node hold."""
+        index = reuse.find(spans, self.store.tensors())
+        return dict(reuse.plan(weights, unpack_spans(spans), index)) if index else {}
 
     def _stand_by(self, transfer: Transfer) -> None:
         """Wait until nobody else fetches it; then go on with it, if it is not whole."""
@@ -299,7 +316,9 @@ class Fetcher:
         run = Run(transfer, deque([first]), time.monotonic())
         missing = self._pipeline.missing(transfer.id)
         most = min(RUN_BYTES // transfer.weights.chunk_bytes, -(-missing // self._readers))
-        while len(run.reads) < most and (following := self._pipeline.following(run.reads[-1])) is not None:
+        while len(run.reads) < most and not {run.reads[-1].chunk, run.reads[-1].chunk + 1} & transfer.plan.keys():
+            if (following := self._pipeline.following(run.reads[-1])) is None:
+                break
             run.reads.append(following)
         return run
 
@@ -368,7 +387,10 @@ class Fetcher:
         try:
             while run.reads and not transfer.is_over:
                 try:
-                    self._read_run(run, reader, buffer)
+                    if run.reads[0].chunk in transfer.plan:
+                        self._put_together(run, reader, buffer)
+                    else:
+                        self._read_run(run, reader, buffer)
                 except TransientError as error:
                     self._retry(run, error)
         except InstarError as error:
@@ -413,38 +435,73 @@ class Fetcher:
             return False
 
     def _read_chunk(self, run: Run, reader: Reader, buffer: memoryview) -> None:
-        transfer, read = run.transfer, run.reads[0]
-        weights = transfer.weights
-        at = read.chunk * weights.chunk_bytes
-        data = buffer[: min(weights.chunk_bytes, weights.size - at)]
         began = time.perf_counter_ns()
+        data = self._room(run, buffer)
         for first in range(0, len(data), PIECE_BYTES):
             reader.read(data[first : first + PIECE_BYTES])
             if not self._may_go_on(run):
                 return
-        have = time.perf_counter_ns()
-        found = digests.hexdigest(data)
-        if found != weights.chunks[read.chunk]:
+        if not self._take_in(run, data, began):
+            weights, chunk = run.transfer.weights, run.reads[0].chunk
+            at, found = chunk * weights.chunk_bytes, digests.hexdigest(data)
             raise DigestError(
-                f"{transfer.origin.location}: bytes {at}…{at + len(data) - 1} have the digest {found[:16]}…, "
-                f"{weights.chunks[read.chunk][:16]}… was packed; the file is damaged: pack or push it again"
+                f"{run.transfer.origin.location}: bytes {at}…{at + len(data) - 1} have the digest {found[:16]}…, "
+                f"{weights.chunks[chunk][:16]}… was packed; the file is damaged: pack or push it again"
             )
+
+    def _put_together(self, run: Run, reader: Reader, buffer: memoryview) -> None:
+        """Copy what other files of the node have of a chunk and fetch the rest; all of it, if that is not right."""
+        began = time.perf_counter_ns()
+        transfer, chunk = run.transfer, run.reads[0].chunk
+        data, start = self._room(run, buffer), chunk * transfer.weights.chunk_bytes
+        copied = 0
+        for piece in transfer.plan[chunk]:
+            place = data[piece.at - start : piece.at - start + piece.nbytes]
+            match piece:
+                case Zero(_, nbytes):
+                    place[:] = bytes(nbytes)
+                case Copy(_, nbytes, file, offset):
+                    copied += nbytes
+                    if not self.store.read(file, offset, place):
+                        del transfer.plan[chunk]  # evicted meanwhile
+                        return
+                case Fetch(at, nbytes):
+                    reader.seek(at, nbytes)
+                    reader.read(place)
+            if not self._may_go_on(run):
+                return
+        if not self._take_in(run, data, began, copied):
+            del transfer.plan[chunk]  # a package has lied about the digest of a tensor
+
+    def _room(self, run: Run, buffer: memoryview) -> memoryview:
+        """As much of a buffer as the first chunk of a run takes."""
+        weights = run.transfer.weights
+        return buffer[: min(weights.chunk_bytes, weights.size - run.reads[0].chunk * weights.chunk_bytes)]
+
+    def _take_in(self, run: Run, data: memoryview, began: int, copied: int = 0) -> bool:
+        """Have the first chunk of a run, if these are its bytes."""
+        transfer, read = run.transfer, run.reads[0]
+        have = time.perf_counter_ns()
+        if digests.hexdigest(data) != transfer.weights.chunks[read.chunk]:
+            return False
         known = time.perf_counter_ns()
-        transfer.partial.write(at, data)
+        transfer.partial.write(read.chunk * transfer.weights.chunk_bytes, data)
         transfer.partial.map.mark(read.chunk)
         if self._observe is not None:
             there = time.perf_counter_ns()
             for what, start, end in (("read", began, have), ("digest", have, known), ("write", known, there)):
                 self._observe(what, read.chunk, start, end)
-        self._arrived(run, read, len(data))
+        self._arrived(run, read, fetched=len(data) - copied, reused=copied)
+        return True
 
-    def _arrived(self, run: Run, read: Read, nbytes: int) -> None:
+    def _arrived(self, run: Run, read: Read, *, fetched: int, reused: int) -> None:
         with self._lock:
             transfer = run.transfer
             run.reads.popleft()
             if transfer.is_over:
                 return
-            transfer.fetched_bytes += nbytes
+            transfer.fetched_bytes += fetched
+            transfer.reused_bytes += reused
             transfer.failures = 0
             self._pipeline.done(read)
             if self._pipeline.is_whole(transfer.id):

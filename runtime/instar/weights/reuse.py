@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from instar.weights.layout import ALIGNMENT
-from instar.weights.manifest import Span, Weights, unpack_spans
+from instar.weights.manifest import Span, Weights, unpack_fields, unpack_spans
 
-WORTH_BYTES = 16 * 1024  # less of a tensor, or of a chunk, is not worth a copy of its own
+WORTH_BYTES = 16 * 1024  # less of a chunk is not worth putting it together
 READ_BYTES = 256 * 1024  # a second read waits for an answer about as long as so many bytes take on a fast link
 
 
@@ -49,11 +49,17 @@ Plan = Mapping[int, tuple[Piece, ...]]  # of each chunk that is not fetched whol
 Index = dict[tuple[bytes, int], tuple[str, int]]  # a tensor's digest and size -> file and offset
 
 
-def enter(index: Index, file: str, packed: bytes) -> None:
-    """Note the tensors of a whole file, given what `manifest.pack_spans` made of them."""
-    for span in unpack_spans(packed):
-        if span.nbytes >= WORTH_BYTES:
-            index.setdefault((span.digest, span.nbytes), (file, span.offset))
+def find(wanted: bytes, files: Iterable[tuple[str, bytes]]) -> Index:
+    """Where tensors that are wanted lie in whole files; all of them given as `manifest.pack_spans` made them."""
+    tensors = {(span.digest, span.nbytes) for span in unpack_spans(wanted)}
+    index: Index = {}
+    for file, packed in files:
+        for offset, nbytes, digest in unpack_fields(packed):
+            if (digest, nbytes) in tensors:
+                index.setdefault((digest, nbytes), (file, offset))
+        if len(index) == len(tensors):
+            break
+    return index
 
 
 def plan(weights: Weights, spans: Iterable[Span], index: Index) -> Plan:

@@ -188,7 +188,7 @@ class Store:
             raise self._refusal("give a file its place", error) from error
 
     def tensors(self) -> Iterator[tuple[str, bytes]]:
-        """Whole files and where the tensors of each lie (`manifest.pack_spans`): those that came last, newest first."""
+        """The whole files that came last, newest first, and where the tensors of each lie (`manifest.pack_spans`)."""
         with suppress(FileNotFoundError):  # a store without a file, or one that was just evicted
             folder = os.scandir(self.root / "weights")
             found = [(entry.stat().st_mtime, entry.path) for entry in folder if entry.name.endswith(".spans")]
