@@ -23,6 +23,7 @@ NAMES = (
     "executor_frames",
     "process_frames",
     "http_connections",
+    "http_answers",
 )
 
 

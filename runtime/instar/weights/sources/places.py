@@ -92,7 +92,8 @@ def shown(location: str) -> str:
 
 def cut(location: str) -> str:
     """A location of a length that fits in a message, on one line."""
-    return _CONTROL.sub(" ", location if len(location) <= 300 else f"{location[:300]}…")
+    text = location if len(location) <= 300 else f"{location[:300]}…"
+    return "".join(letter if letter.isprintable() else " " for letter in text)
 
 
 def _of_file(location: str) -> Path:
