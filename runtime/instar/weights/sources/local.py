@@ -45,6 +45,9 @@ class LocalOrigin:
             raise refused(self.location, f"{error.strerror}; check that it exists and may be read", kind) from error
         try:
             self.check(descriptor)
+            # From a cold disk 400 MB came at 2500 MB/s with this, at 500 to 1200 without, and slower still with
+            # POSIX_FADV_WILLNEED for each chunk (ext4 on a virtual disk, one reader).
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
         except BaseException:
             os.close(descriptor)
             raise
@@ -78,8 +81,6 @@ class LocalReader:
         with self._turns:
             self._open()
             self._position, self._end = begin, begin + nbytes
-            # Larger reads from the device than its own read-ahead makes.
-            os.posix_fadvise(self._descriptor, begin, nbytes, os.POSIX_FADV_WILLNEED)
 
     def read(self, into: memoryview) -> None:
         with self._turns:
