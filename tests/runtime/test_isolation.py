@@ -252,3 +252,15 @@ def test_a_folder_that_the_runtimes_user_cannot_reach_is_named(tmp_path: Path) -
     line = _refused("--isolate", "--work", str(tmp_path / "closed"))
     assert "user 65532" in line and "cannot reach" in line
     assert list((tmp_path / "closed").iterdir()) == []
+
+
+def test_the_meter_is_not_within_the_functions_reach(container: Isolated) -> None:
+    """What `X-Instar-Weights` says is counted by the executor; the function has no way to the page."""
+    places = "[f'/proc/self/fd/{n}' for n in os.listdir('/proc/self/fd')]"
+    found = do(container, f"value = [os.readlink(place) for place in {places} if os.path.lexists(place)]")
+    assert found and not [name for name in found if "meter" in name]
+    assert do(container, "value = 'instar-meter' in open('/proc/self/maps').read()") is False
+    for role in ("proxy", "zygote", "executor"):
+        pid = container.processes()[role]
+        assert do(container, f"value = os.access('/proc/{pid}/fd', os.R_OK)") is False
+    assert "instar-meter" in Path(f"/proc/{container.processes()['proxy']}/maps").read_text()

@@ -297,14 +297,25 @@ def test_a_model_can_be_had_while_the_module_is_imported(tmp_path: Path, package
     assert (init.status, run and run.json) == (200, {"name": "net"})
 
 
-def test_a_damaged_package_fails_the_init_and_says_why(tmp_path: Path, packages: Path) -> None:
+def test_a_damaged_structure_fails_the_init_and_says_why(tmp_path: Path, packages: Path) -> None:
+    files: dict[str, str | bytes] = {f"m/{p.name}": p.read_bytes() for p in (packages / "net").iterdir()}
+    document = json.loads(files["m/model.json"])
+    document["structure"] = "0" * 64
+    init, _ = one(tmp_path, {"__main__.py": CALL, **files, "m/model.json": json.dumps(document)})
+    assert (init.status, init.json) == (502, {"error": "Cannot start action. Check logs for details."})
+    assert "DigestError" in init.err and "model.json" in init.err
+    assert init.sentinels == (1, 1)
+
+
+def test_damaged_weights_in_the_archive_fail_the_run_and_say_why(tmp_path: Path, packages: Path) -> None:
+    module = "import torch, instar\ndef main(args):\n    instar.model()(torch.zeros(1, 3, 16, 16))\n    return {}\n"
     files: dict[str, str | bytes] = {f"m/{p.name}": p.read_bytes() for p in (packages / "net").iterdir()}
     weights = bytearray(files["m/model.safetensors"])  # type: ignore[arg-type]
     weights[-5] ^= 1
-    init, _ = one(tmp_path, {"__main__.py": CALL, **files, "m/model.safetensors": bytes(weights)})
-    assert (init.status, init.json) == (502, {"error": "Cannot start action. Check logs for details."})
-    assert "DigestError" in init.err and "model.safetensors" in init.err
-    assert init.sentinels == (1, 1)
+    init, run = one(tmp_path, {"__main__.py": module, **files, "m/model.safetensors": bytes(weights)})
+    assert init.status == 200, init
+    assert run is not None and run.status == 200 and "model.safetensors" in run.json["error"]
+    assert "DigestError" in run.err
 
 
 def test_a_package_that_is_nowhere_fails_the_init(tmp_path: Path) -> None:
