@@ -15,7 +15,8 @@ import shutil
 import statistics
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +39,6 @@ BASELINES = ("ordinary", "pisel", "assigned", "cicada")
 OURS = "instar"
 SYSTEMS = (*BASELINES, OURS)
 SAMPLES = 21  # of a request's latency
-GONE_S = 120
 UNLIMITED = 1e12
 
 
@@ -56,6 +56,7 @@ class First:
 
     answer: torch.Tensor
     ms: float
+    run_ms: float = 0.0
     waited_ms: float = 0.0
     intervals: tuple[Interval, ...] = ()
 
@@ -243,11 +244,12 @@ class Subject:
         fetcher = Fetcher(self.store, observe=lambda *seen: intervals.append(Interval(*seen)))
         begin = time.perf_counter()
         model = load.begin(self.package, fetcher=fetcher)
+        begun = time.perf_counter()
         (answer,) = model.run(self.inputs)
         end = time.perf_counter()
         waited_ms = model.spent().waited_ns / 1e6
         let_go(model, fetcher)
-        return First(answer, timing.ms(begin, end), waited_ms, tuple(intervals))
+        return First(answer, timing.ms(begin, end), timing.ms(begun, end), waited_ms, tuple(intervals))
 
 
 def let_go(model: LiveModel, fetcher: Fetcher) -> None:
@@ -262,6 +264,19 @@ def threads_gone() -> None:
     """Return when no thread of a fetcher is left: what it fetched has its place in the store, on the disk."""
     for thread in threading.enumerate():
         if thread.name == "instar-fetch":
-            thread.join(GONE_S)
+            thread.join(timing.WAIT_S)
             if thread.is_alive():
-                raise TimeoutError(f"a fetcher's thread is still there after {GONE_S} s")
+                raise TimeoutError(f"a fetcher's thread is still there after {timing.WAIT_S} s")
+
+
+@contextmanager
+def packed(model: zoo.Model, served: Path, source: throttled.Source) -> Iterator[Subject]:
+    """A model with its files in a folder of the source, which is removed afterwards."""
+    folder = served / model.name
+    folder.mkdir()
+    try:
+        subject = Subject(model, folder, source)
+        subject.fill()
+        yield subject
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)

@@ -16,6 +16,7 @@ from tests.bench import figures
 
 T = TypeVar("T")
 WARM_PASSES = 3  # timed in a row; their median counts
+WAIT_S = 120  # nothing that a benchmark waits for takes as long
 
 
 def ms(start: float, end: float) -> float:
