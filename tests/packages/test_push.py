@@ -16,7 +16,9 @@ import pytest
 
 from instar import package
 from instar.commands.main import main
+from instar.errors import SourceError
 from instar.weights import destinations
+from instar.weights.manifest import Weights
 from tests.weights.sources.file_systems import Opens, registered
 from tests.weights.sources.servers import Request, Server, head, part
 
@@ -200,15 +202,21 @@ def test_an_upload_that_fails_leaves_the_package_as_it_was(
     assert contents(folder) == was
 
 
-def test_an_answer_before_the_end_of_an_upload_is_heard(copy: Copy, capsys: Capture) -> None:
+def test_an_answer_before_the_end_of_an_upload_is_heard(tmp_path: Path) -> None:
     """As of a server that refuses a file for its size before it has read it."""
 
-    def answer(request: Request, connection: socket.socket) -> bool:
-        connection.sendall(head(404, Content_Length=0))
-        return True
+    def answer(_request: Request, connection: socket.socket) -> bool:
+        connection.sendall(head(413, Content_Length=0))
+        return False
 
-    with Server(answer) as server:
-        assert "answers 404 to PUT" in refused(capsys, copy(), server.url("/w.bin"))
+    large = tmp_path / "large"
+    with large.open("wb") as file:
+        file.truncate(64 << 20)
+    weights = Weights(64 << 20, 64 << 20, ("0" * 64,))
+    with Server(answer, most_body_bytes=0) as server:
+        target = destinations.destination(server.url("/w.bin"), weights)
+        with pytest.raises(SourceError, match="answers 413 to PUT"):
+            destinations.put(large, target, {})
 
 
 def test_a_damaged_file_is_not_pushed(copy: Copy, capsys: Capture, server: Server) -> None:

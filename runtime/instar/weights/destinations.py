@@ -172,8 +172,11 @@ def _put_http(path: Path, url: Url, environ: Mapping[str, str], progress: Progre
 
 
 def _put_remote(path: Path, url: Url, progress: Progress) -> None:
-    import fsspec  # only who writes to one of its file systems needs it
-    from fsspec.callbacks import Callback
+    try:
+        import fsspec  # only who writes to one of its file systems needs it
+        from fsspec.callbacks import Callback
+    except ImportError as error:
+        raise _unwritten(url.shown, f"{error}; pip install fsspec") from error
 
     class Told(Callback):  # type: ignore[misc]  # fsspec has no types
         """fsspec's word for progress, in ours."""

@@ -40,6 +40,7 @@ class Server:
 
     answer: Answer
     tls: ssl.SSLContext | None = None
+    most_body_bytes: int = 1 << 40  # of a request's body, are read before it is answered
     requests: list[Request] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)  # for answers that stall until the end
 
@@ -87,7 +88,7 @@ class Server:
                 self._open.discard(connection)
                 connection = self.tls.wrap_socket(connection, server_side=True)
                 self._open.add(connection)
-            while (request := _read(connection, number)) is not None:
+            while (request := _read(connection, number, self.most_body_bytes)) is not None:
                 self.requests.append(request)
                 if not self.answer(request, connection):
                     break
@@ -106,7 +107,7 @@ def _shut(connection: socket.socket) -> None:
         return
 
 
-def _read(connection: socket.socket, number: int) -> Request | None:
+def _read(connection: socket.socket, number: int, most_body_bytes: int) -> Request | None:
     data = b""
     while b"\r\n\r\n" not in data:
         piece = connection.recv(65536)
@@ -117,7 +118,7 @@ def _read(connection: socket.socket, number: int) -> Request | None:
     first, *lines = head.decode("latin-1").split("\r\n")
     method, path, _ = first.split(" ")
     headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    while len(body) < int(headers.get("content-length", 0)):
+    while len(body) < min(int(headers.get("content-length", 0)), most_body_bytes):
         piece = connection.recv(65536)
         if not piece:
             return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,3 +50,10 @@ def test_a_server_is_asked_for_what_the_url_says(location: str, host: str, port:
     found = places.parse(location)
     assert isinstance(found, Url)
     assert (found.host, found.port, found.target) == (host, port, target)
+
+
+def test_a_node_without_fsspec_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fsspec", None)
+    monkeypatch.delitem(sys.modules, "instar.weights.sources.remote", raising=False)
+    with pytest.raises(SourceError, match="pip install fsspec"):
+        sources.origin("s3://bucket/x", nbytes=1, environ={})

@@ -37,8 +37,10 @@ def origin(
         return LocalOrigin(place, nbytes=nbytes)
     if place.scheme in ("http", "https"):
         return HttpOrigin(place, nbytes=nbytes, environ=environ, limits=limits)
-    from instar.weights.sources.remote import RemoteOrigin  # fsspec takes 50 ms to import
-
+    try:
+        from instar.weights.sources.remote import RemoteOrigin  # fsspec takes 50 ms to import
+    except ImportError as error:
+        raise SourceError(f"cannot read weights from {place.shown}: {error}; pip install fsspec") from error
     return RemoteOrigin(place, nbytes=nbytes, limits=limits)
 
 
