@@ -49,8 +49,8 @@ class StoreDelivery:
         with self._lock:
             if not self._arrivals:
                 return None
-            return Amounts(
-                sum(arrival.present_bytes for arrival in self._arrivals),
+            return Amounts(  # what was copied from another model's file was on the node, too
+                sum(arrival.present_bytes + arrival.reused_bytes for arrival in self._arrivals),
                 sum(arrival.fetched_bytes for arrival in self._arrivals),
             )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import parcels
 from parcels import Parcel, parcel
 from tests.runtime.source import Source
 
@@ -25,9 +26,8 @@ class Node:
     def __init__(self, root: Path, environment: dict[str, str]) -> None:
         self.store = Store(root)
         patience = Patience(first_s=0.01, longest_s=0.01, failures=2, deadline_s=WAIT_S)
-        self.weights = StoreWeights(
-            Fetcher(self.store, patience=patience), kinds=[KIND], environment=environment, credentials={}
-        )
+        self._fetcher = Fetcher(self.store, patience=patience)
+        self.weights = StoreWeights(self._fetcher, kinds=[KIND], environment=environment, credentials={})
         self._watcher = Fetcher(self.store, patience=patience)
 
     def send_for(self, invocation: Invocation) -> StoreDelivery:
@@ -42,6 +42,11 @@ class Node:
         arrival = self.watch(sent)
         arrival.wait_all()
         arrival.close()
+
+    def settle(self) -> None:
+        """Return when what has arrived has its place."""
+        self._fetcher.settle()
+        self._watcher.settle()
 
     def watch(self, sent: Parcel) -> Arrival:
         assert sent.weights.uri is not None
@@ -59,5 +64,12 @@ class Node:
 
 def put(source: Source, name: str, seed: int = 0) -> Parcel:
     made = parcel(uri=f"{source.url}/{name}", seed=seed)
+    (source.folder / name).write_bytes(made.data)
+    return made
+
+
+def put_sibling(source: Source, name: str, sibling: Parcel) -> Parcel:
+    """Another file with the same tensor: only its last byte differs."""
+    made = parcels.of(sibling.data[:-1] + bytes([sibling.data[-1] ^ 1]), uri=f"{source.url}/{name}")
     (source.folder / name).write_bytes(made.data)
     return made

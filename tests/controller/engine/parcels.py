@@ -24,7 +24,8 @@ class Parcel:
     weights: Weights
 
     def model_json(self) -> bytes:
-        tensor_bytes = len(self.data) // 64 * 64
+        tensor_bytes = (len(self.data) - 1) // 64 * 64  # the last byte or more is in none
+        digest = digests.hexdigest(self.data[:tensor_bytes])
         document = {
             "format": package.FORMAT,
             "version": package.VERSION,
@@ -35,14 +36,20 @@ class Parcel:
                 **({} if self.weights.uri is None else {"uri": self.weights.uri}),
                 "chunks": list(self.weights.chunks),
             },
-            "tensors": [["w", "uint8", [tensor_bytes], [1], 0, tensor_bytes, digests.hexdigest(self.data)]],
+            "tensors": [
+                ["w", "uint8", [tensor_bytes], [1], 0, tensor_bytes, digests.hexdigest(self.data[:tensor_bytes])]
+            ],
             "graph": {"nodes": []},
         }
         return json.dumps(document).encode()
 
 
 def parcel(nbytes: int = 5 * CHUNK_BYTES + 100, *, uri: str | None = None, seed: int = 0) -> Parcel:
-    data = random.Random(seed).randbytes(nbytes)
+    return of(random.Random(seed).randbytes(nbytes), uri=uri)
+
+
+def of(data: bytes, *, uri: str | None) -> Parcel:
+    nbytes = len(data)
     chunks = tuple(digests.hexdigest(data[at : at + CHUNK_BYTES]) for at in range(0, nbytes, CHUNK_BYTES))
     return Parcel(data, Weights(nbytes, CHUNK_BYTES, chunks, uri))
 

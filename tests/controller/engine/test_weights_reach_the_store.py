@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from jobs import action, invocation
-from nodes import KIND, WAIT_S, Node, put
+from nodes import KIND, WAIT_S, Node, put, put_sibling
 from parcels import CHUNK_BYTES, Parcel, archive
 from tests.runtime.source import Source
 
@@ -75,6 +75,24 @@ def test_what_is_on_its_way_when_a_start_is_decided_counts_as_half_there(
     assert first.amounts() == Amounts(0, len(sent.data))
     first.close()
     second.close()
+
+
+def test_tensors_that_the_node_has_in_another_file_count_as_there(
+    make_node: Callable[..., Node], sent: Parcel, source: Source
+) -> None:
+    node = make_node()
+    node.send_for(job(sent)).close()
+    node.wait_for(sent)
+    node.settle()
+    sibling = put_sibling(source, "sibling.safetensors", sent)
+    given_bytes = source.given_bytes
+    delivery = node.send_for(job(sibling, revision=2))
+    node.wait_for(sibling)
+    node.settle()
+    amounts = delivery.amounts()
+    delivery.close()
+    assert amounts is not None and amounts.present_bytes + amounts.fetched_bytes == len(sibling.data)
+    assert source.given_bytes - given_bytes == amounts.fetched_bytes < CHUNK_BYTES
 
 
 def test_nobody_asking_any_more_does_not_stop_what_is_on_its_way(
