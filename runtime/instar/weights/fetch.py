@@ -1,9 +1,9 @@
 """The threads that bring weights into a node's store.
 
-The rule: a chunk's bytes are written, and the chunk is said to be there, only after its digest matched; and whatever
-goes wrong with a source ends in one clear error for everybody who waits, and in nothing else: what has arrived stays.
+The rule: whatever goes wrong with a source ends in one clear error for everybody who waits, and in nothing else: what
+has arrived stays.
 
-`pipeline.py` decides what is read next, `retry.py` whether an error is worth another try, `sources` reads. Of all
+`pipeline.py` decides what is read next, `retry.py` whether an error is worth another try, `reading.py` reads. Of all
 processes of a node that want a file, the one that holds the lock of its map fetches it; the others follow the map,
 and one of them goes on with it if the first one ends before the file is whole.
 """
@@ -18,67 +18,27 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from instar import digests
-from instar.errors import DigestError, InstarError, ReadOnlyError, SourceError, TransientError
+from instar.errors import InstarError, ReadOnlyError, SourceError, TransientError
 from instar.weights import keeping, residency, retry, reuse, sources
 from instar.weights.arrival import Arrival
 from instar.weights.asks import Asks
 from instar.weights.chunkmap import State
 from instar.weights.manifest import Weights, unpack_spans
-from instar.weights.pipeline import Ask, Pipeline, Read, TransferId, Urgency
+from instar.weights.pipeline import Pipeline, Urgency
+from instar.weights.reading import Observe, RunReader
 from instar.weights.retry import Patience
-from instar.weights.reuse import Copy, Fetch, Piece, Zero
-from instar.weights.sources import Origin, Reader
-from instar.weights.store import Partial, Store
+from instar.weights.reuse import Piece
+from instar.weights.store import Store
+from instar.weights.transfer import Run, Transfer
 
 logger = logging.getLogger(__name__)
 
 READERS = 2  # reads that move at a time
-RUN_BYTES = 4 << 20  # asked of a source at once: a request has a latency
-PIECE_BYTES = 512 << 10  # after which a reader looks whether somebody more urgent waits
 SURVEY_S = 0.002  # who waits in other processes is looked at this often at most
 STALL_S = 1.0  # a read without a byte for so long holds nobody back
 HELD_TICK_S, TICK_S = 0.02, 0.25  # how often the clock looks, while another process's file comes first, and otherwise
-
-Observe = Callable[[str, int, int, int], object]  # what, chunk, from and to in ns of `time.perf_counter_ns`
-
-
-@dataclass(slots=True, eq=False)
-class Transfer:
-    """One file that this process wants. Owned by the fetcher; changed under its lock only."""
-
-    weights: Weights
-    partial: Partial
-    origin: Origin
-    spans: bytes
-    urgency: Urgency
-    began_s: float
-    plan: dict[int, tuple[Piece, ...]]  # chunks that other files of the node have parts of
-    fetched_bytes: int = 0
-    reused_bytes: int = 0
-    error: InstarError | None = None
-    failures: int = 0  # in a row, without a chunk between them
-    users: int = 0  # threads that still look at `partial`
-    is_ours: bool = False  # this process holds the map's lock: it fetches
-    is_over: bool = False
-    asks: dict[Urgency, Ask] = field(default_factory=dict)
-    idle: list[Reader] = field(default_factory=list)
-
-    @property
-    def id(self) -> TransferId:
-        return TransferId(self.weights.digest)
-
-
-@dataclass(slots=True, eq=False)
-class Run:
-    """Neighbouring chunks that one thread reads in one go."""
-
-    transfer: Transfer
-    reads: deque[Read]
-    moved_s: float  # when its last bytes came
 
 
 class Fetcher:
@@ -151,6 +111,9 @@ class Fetcher:
                 if transfer.is_ours and transfer.partial.map.has(0, len(transfer.weights.chunks) - 1):
                     continue  # whoever wrote the last chunk is about to give the file its place
                 self._end(transfer, SourceError("the transfer was given up: its fetcher was closed"))
+            if self._asks is not None:
+                self._asks.close()
+                self._asks = None
             self._changed.notify_all()
             self._ticking.notify_all()
 
@@ -274,6 +237,8 @@ class Fetcher:
             if error is not None:
                 transfer.partial.map.set(State.FAILED, str(error))
             transfer.partial.map.disown()
+            for reader in transfer.busy:
+                reader.close()  # a read that nobody wants any more ends at once
         transfer.users += 1
         self._leave(transfer)
         self._dispatch()
@@ -315,7 +280,9 @@ class Fetcher:
         transfer = self._transfers[first.transfer]
         run = Run(transfer, deque([first]), time.monotonic())
         missing = self._pipeline.missing(transfer.id)
-        most = min(RUN_BYTES // transfer.weights.chunk_bytes, -(-missing // self._readers))
+        # Ever smaller ones towards the end, so that all readers end together: guided self-scheduling
+        # (C. Polychronopoulos, D. Kuck, IEEE Transactions on Computers 36, 1987), with half as large a share.
+        most = min(transfer.run_bytes // transfer.weights.chunk_bytes, -(-missing // (2 * self._readers)))
         while len(run.reads) < most and not {run.reads[-1].chunk, run.reads[-1].chunk + 1} & transfer.plan.keys():
             if (following := self._pipeline.following(run.reads[-1])) is None:
                 break
@@ -361,11 +328,9 @@ class Fetcher:
     # Reading.
 
     def _work(self) -> None:
-        buffer = memoryview(bytearray())
+        runs = RunReader(self, self.store, self._observe)
         while (run := self._take()) is not None:
-            if len(buffer) < run.transfer.weights.chunk_bytes:
-                buffer = memoryview(bytearray(run.transfer.weights.chunk_bytes))
-            self._carry_out(run, buffer)
+            self._carry_out(run, runs)
 
     def _take(self) -> Run | None:
         """Wait for something to read; None when there is nothing left to wait for."""
@@ -380,17 +345,15 @@ class Fetcher:
             run.transfer.users += 1
             return run
 
-    def _carry_out(self, run: Run, buffer: memoryview) -> None:
+    def _carry_out(self, run: Run, runs: RunReader) -> None:
         transfer = run.transfer
         with self._lock:
             reader = transfer.idle.pop() if transfer.idle else transfer.origin.reader()
+            transfer.busy.add(reader)
         try:
             while run.reads and not transfer.is_over:
                 try:
-                    if run.reads[0].chunk in transfer.plan:
-                        self._put_together(run, reader, buffer)
-                    else:
-                        self._read_run(run, reader, buffer)
+                    runs.read(run, reader)
                 except TransientError as error:
                     self._retry(run, error)
         except InstarError as error:
@@ -405,23 +368,14 @@ class Fetcher:
             with self._lock:
                 self._end(transfer, SourceError(f"reading the weights failed: {type(error).__name__}: {error}"))
         with self._lock:
+            transfer.busy.discard(reader)
             transfer.idle.append(reader)
             self._moving.discard(run)
             self._free += 1
             self._leave(transfer)
             self._dispatch()
 
-    def _read_run(self, run: Run, reader: Reader, buffer: memoryview) -> None:
-        weights = run.transfer.weights
-        begin = run.reads[0].chunk * weights.chunk_bytes
-        end = min((run.reads[-1].chunk + 1) * weights.chunk_bytes, weights.size)
-        reader.seek(begin, end - begin)
-        if run.transfer.origin.in_order and not self._is_its_turn(run):
-            return
-        while run.reads and not run.transfer.is_over:
-            self._read_chunk(run, reader, buffer)
-
-    def _is_its_turn(self, run: Run) -> bool:
+    def is_its_turn(self, run: Run) -> bool:
         """Of runs that were begun before it was known that a source has one order, only the first goes on."""
         with self._lock:
             if run.transfer.is_over:
@@ -434,70 +388,11 @@ class Fetcher:
                 self._pipeline.failed(run.reads.popleft())
             return False
 
-    def _read_chunk(self, run: Run, reader: Reader, buffer: memoryview) -> None:
-        began = time.perf_counter_ns()
-        data = self._room(run, buffer)
-        for first in range(0, len(data), PIECE_BYTES):
-            reader.read(data[first : first + PIECE_BYTES])
-            if not self._may_go_on(run):
-                return
-        if not self._take_in(run, data, began):
-            weights, chunk = run.transfer.weights, run.reads[0].chunk
-            at, found = chunk * weights.chunk_bytes, digests.hexdigest(data)
-            raise DigestError(
-                f"{run.transfer.origin.location}: bytes {at}…{at + len(data) - 1} have the digest {found[:16]}…, "
-                f"{weights.chunks[chunk][:16]}… was packed; the file is damaged: pack or push it again"
-            )
-
-    def _put_together(self, run: Run, reader: Reader, buffer: memoryview) -> None:
-        """Copy what other files of the node have of a chunk and fetch the rest; all of it, if that is not right."""
-        began = time.perf_counter_ns()
-        transfer, chunk = run.transfer, run.reads[0].chunk
-        data, start = self._room(run, buffer), chunk * transfer.weights.chunk_bytes
-        copied = 0
-        for piece in transfer.plan[chunk]:
-            place = data[piece.at - start : piece.at - start + piece.nbytes]
-            match piece:
-                case Zero(_, nbytes):
-                    place[:] = bytes(nbytes)
-                case Copy(_, nbytes, file, offset):
-                    copied += nbytes
-                    if not self.store.read(file, offset, place):
-                        del transfer.plan[chunk]  # evicted meanwhile
-                        return
-                case Fetch(at, nbytes):
-                    reader.seek(at, nbytes)
-                    reader.read(place)
-            if not self._may_go_on(run):
-                return
-        if not self._take_in(run, data, began, copied):
-            del transfer.plan[chunk]  # a package has lied about the digest of a tensor
-
-    def _room(self, run: Run, buffer: memoryview) -> memoryview:
-        """As much of a buffer as the first chunk of a run takes."""
-        weights = run.transfer.weights
-        return buffer[: min(weights.chunk_bytes, weights.size - run.reads[0].chunk * weights.chunk_bytes)]
-
-    def _take_in(self, run: Run, data: memoryview, began: int, copied: int = 0) -> bool:
-        """Have the first chunk of a run, if these are its bytes."""
-        transfer, read = run.transfer, run.reads[0]
-        have = time.perf_counter_ns()
-        if digests.hexdigest(data) != transfer.weights.chunks[read.chunk]:
-            return False
-        known = time.perf_counter_ns()
-        transfer.partial.write(read.chunk * transfer.weights.chunk_bytes, data)
-        transfer.partial.map.mark(read.chunk)
-        if self._observe is not None:
-            there = time.perf_counter_ns()
-            for what, start, end in (("read", began, have), ("digest", have, known), ("write", known, there)):
-                self._observe(what, read.chunk, start, end)
-        self._arrived(run, read, fetched=len(data) - copied, reused=copied)
-        return True
-
-    def _arrived(self, run: Run, read: Read, *, fetched: int, reused: int) -> None:
+    def arrived(self, run: Run, *, fetched: int, reused: int) -> None:
+        """See `reading.Owner`."""
         with self._lock:
             transfer = run.transfer
-            run.reads.popleft()
+            read = run.reads.popleft()
             if transfer.is_over:
                 return
             transfer.fetched_bytes += fetched
@@ -508,7 +403,7 @@ class Fetcher:
                 self._publish(transfer)
             self._dispatch()
 
-    def _may_go_on(self, run: Run) -> bool:
+    def may_go_on(self, run: Run) -> bool:
         """Wait while somebody more urgent reads; False if there is nothing to go on with."""
         with self._lock:
             run.moved_s = time.monotonic()
