@@ -12,7 +12,7 @@ HERE = Path(__file__).parent
 
 # torch's own minor version fixes the operators' schemas, which `instar.graph.operators` writes down.
 TORCH = ["torch==2.13.*", "numpy>=2.0"]
-RUNTIME = [*TORCH, "blake3>=1", "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "aiohttp>=3.9", "packaging>=24"]
+RUNTIME = [*TORCH, "blake3>=1", "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "packaging>=24"]
 PACK = [*TORCH, "blake3>=1", "tqdm>=4.66"]
 CONTROLLER = ["flask>=3.0", "waitress>=3.0", "docker>=7"]
 ACTIONS = ["pillow>=10", "tokenizers>=0.20"]
@@ -71,6 +71,10 @@ setup(
         "actions": ACTIONS,
         "demo": DEMO,
         "test": TEST,
+        # Where weights may lie beside files and HTTP servers; fsspec has a package for each more.
+        "s3": ["s3fs>=2024.6"],
+        "gs": ["gcsfs>=2024.6"],
+        "azure": ["adlfs>=2024.4"],
     },
     entry_points={
         "console_scripts": [

@@ -53,7 +53,7 @@ import json, warnings
 warnings.simplefilter('ignore')
 import torch, torch.utils.benchmark, torch.profiler, torch.export, torch.multiprocessing, torch.testing
 import torch.distributed, torch.ao.quantization, torch.onnx, torch.utils.cpp_extension, torch.utils.data, torch.func
-import numpy, numpy.testing, requests, tokenizers, fsspec, aiohttp, networkx, sympy
+import numpy, numpy.testing, requests, tokenizers, blake3, fsspec, networkx, sympy
 import PIL.Image, PIL.ImageDraw, PIL.ImageFont, PIL.features
 from numpy import *
 net, x = torch.nn.Linear(3, 2), torch.ones(1, 3)
