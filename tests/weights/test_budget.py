@@ -11,6 +11,7 @@ from instar.weights import budget
 from instar.weights.budget import Entry, Standing
 
 MIB = 2**20
+MAY_GO = (Standing.DAMAGED, Standing.STALE, Standing.IDLE)
 entries = st.lists(
     st.builds(
         Entry, st.uuids().map(str), st.integers(0, 100), st.integers(0, 9).map(float), st.sampled_from(Standing)
@@ -36,9 +37,10 @@ def test_the_least_recently_asked_for_goes_first() -> None:
     assert names(budget.to_fit(there, 10 * MIB, 15 * MIB)) == "bc"
 
 
-def test_what_nobody_fetches_any_more_goes_before_whole_files() -> None:
-    there = [entry("a", 5, 1.0), entry("b", 5, 2.0, Standing.STALE)]
-    assert names(budget.to_fit(there, 1 * MIB, 10 * MIB)) == "b"
+def test_what_is_damaged_or_nobody_fetches_any_more_goes_before_whole_files() -> None:
+    there = [entry("a", 5, 1.0), entry("b", 5, 2.0, Standing.STALE), entry("c", 5, 3.0, Standing.DAMAGED)]
+    assert names(budget.to_fit(there, 1 * MIB, 15 * MIB)) == "c"
+    assert names(budget.to_fit(there, 8 * MIB, 15 * MIB)) == "cb"
 
 
 def test_an_error_says_what_is_there_and_the_way_out() -> None:
@@ -56,16 +58,16 @@ def test_weights_larger_than_the_whole_store_are_refused_at_once() -> None:
 def test_only_what_may_go_goes_and_no_more_than_needed(there: list[Entry], limit: int) -> None:
     """What goes may go; without its last file it would not do; what stays of its kind was asked for later."""
     going = budget.down_to(there, limit)
-    assert all(one.standing in (Standing.IDLE, Standing.STALE) for one in going)
+    assert all(one.standing in MAY_GO for one in going)
     left = sum(one.nbytes for one in there) - sum(one.nbytes for one in going)
     if going:
         assert left + going[-1].nbytes > limit
     stays = [one for one in there if one not in going]
-    for kind in (Standing.IDLE, Standing.STALE):
+    for kind in MAY_GO:
         newest = max((one.used_s for one in going if one.standing is kind), default=0.0)
         assert all(one.used_s >= newest for one in stays if one.standing is kind)
     if left > limit:
-        assert not any(one.standing in (Standing.IDLE, Standing.STALE) for one in stays)
+        assert not any(one.standing in MAY_GO for one in stays)
 
 
 @given(entries, st.integers(0, 500), st.integers(0, 500))
@@ -74,7 +76,7 @@ def test_what_fits_afterwards_fits(there: list[Entry], needed: int, size: int) -
     try:
         going = budget.to_fit(there, needed, size)
     except SourceError:
-        fixed = sum(one.nbytes for one in there if one.standing not in (Standing.IDLE, Standing.STALE))
+        fixed = sum(one.nbytes for one in there if one.standing not in MAY_GO)
         assert fixed + needed > size
     else:
         assert sum(one.nbytes for one in there if one not in going) + needed <= size

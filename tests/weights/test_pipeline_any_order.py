@@ -208,8 +208,8 @@ class AnyOrder(RuleBasedStateMachine):
         self.stalled.clear()
         missing = sum(known.chunks - len(known.present) for known in self.known.values())
         for _ in range((missing + 1) * (TURNS + 1)):
-            while (read := self.pipeline.next()) is not None:
-                self.took(read)
+            while (started := self.pipeline.next()) is not None:
+                self.took(started)
             going = [read for read in self.flying if self.moves(read)]
             if going:
                 self.settle(going[0], well=True)

@@ -1,7 +1,7 @@
 """Which files of a store go when it is full. Pure: what there is in, what goes out.
 
-The rule: what is pinned, mapped by somebody or on its way never goes. Of the rest, first what was begun and nobody
-fetches any more, then whole files, in each case the one that nobody has asked for longest.
+The rule: what is pinned, mapped by somebody or on its way never goes. Of the rest, first what is damaged, then what
+was begun and nobody fetches any more, then whole files, in each case the one that nobody has asked for longest.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from instar.errors import SourceError
 class Standing(Enum):
     """Why a file stays, or that it need not."""
 
+    DAMAGED = "damaged"  # found to be wrong
     STALE = "partial"  # begun, and nobody fetches it
     IDLE = "idle"
     PINNED = "pinned"
@@ -63,7 +64,7 @@ def down_to(entries: Iterable[Entry], limit: int) -> tuple[Entry, ...]:
     return tuple(going)
 
 
-_MAY_GO = (Standing.STALE, Standing.IDLE)
+_MAY_GO = (Standing.DAMAGED, Standing.STALE, Standing.IDLE)
 _STAYS = tuple(standing for standing in Standing if standing not in _MAY_GO)
 
 

@@ -54,11 +54,9 @@ def entries(store: Store) -> list[Entry]:
             with suppress(FileNotFoundError):
                 found.append(_partial(store, name))
         for name in _files(store.root / "damaged"):
-            found.append(_entry(store.damaged(name), Standing.STALE))
+            found.append(_entry(store.damaged(name), Standing.DAMAGED))
     except FileNotFoundError:
-        raise SourceError(
-            f"there is no store at {store.root}; name another one with --store or INSTAR_STORE"
-        ) from None
+        raise SourceError(f"there is no store at {store.root}; name one with --store or INSTAR_STORE") from None
     except OSError as error:
         raise _refusal(store, "be read", error) from error
     if not found and names and not {"weights", "incoming", "lock", "compiled", "asks"} & set(names):
@@ -137,6 +135,8 @@ def verify(store: Store, progress: Progress = lambda _: None) -> Iterator[Findin
     `SourceError` where the store may not be written and something is wrong.
     """
     for entry in entries(store):
+        if entry.standing is Standing.DAMAGED:
+            continue
         if store.place(entry.digest).exists():
             yield _verify_whole(store, entry.digest, progress)
         elif store.map_of(entry.digest).exists():
@@ -203,7 +203,10 @@ def _alone(path: Path) -> Iterator[int | None]:
 
 def _evict(store: Store, entry: Entry) -> bool:
     """Remove one file; False if meanwhile somebody uses it."""
-    for path in (store.damaged(entry.digest), store.place(entry.digest), store.incoming(entry.digest)):
+    if entry.standing is Standing.DAMAGED:
+        store.damaged(entry.digest).unlink()
+        return True
+    for path in (store.place(entry.digest), store.incoming(entry.digest)):
         with suppress(FileNotFoundError), _alone(path) as ours:
             if ours is not None and _remove(store, path):
                 return True
