@@ -36,9 +36,7 @@ class Parcel:
                 **({} if self.weights.uri is None else {"uri": self.weights.uri}),
                 "chunks": list(self.weights.chunks),
             },
-            "tensors": [
-                ["w", "uint8", [tensor_bytes], [1], 0, tensor_bytes, digests.hexdigest(self.data[:tensor_bytes])]
-            ],
+            "tensors": [["w", "uint8", [tensor_bytes], [1], 0, tensor_bytes, digest]],
             "graph": {"nodes": []},
         }
         return json.dumps(document).encode()

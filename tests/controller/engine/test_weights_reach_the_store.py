@@ -65,13 +65,13 @@ def test_what_is_on_its_way_when_a_start_is_decided_counts_as_half_there(
     source.hold("net.safetensors", 2 * CHUNK_BYTES)
     node = make_node()
     first = node.send_for(job(sent))
-    source.await_asked("net.safetensors")
+    with contextlib.closing(node.watch(sent)) as arrival:
+        arrival.wait(0, 1)
     second = node.send_for(job(sent))
-    there = second.amounts()
-    assert there is not None and there.fetched_bytes == 0
+    assert second.amounts() == Amounts(2 * CHUNK_BYTES, 0)
     source.release("net.safetensors")
     node.wait_for(sent)
-    assert second.amounts() == Amounts(there.present_bytes, len(sent.data) - there.present_bytes)
+    assert second.amounts() == Amounts(2 * CHUNK_BYTES, len(sent.data) - 2 * CHUNK_BYTES)
     assert first.amounts() == Amounts(0, len(sent.data))
     first.close()
     second.close()
