@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 READ_BYTES = 1024 * 1024
+TRIES, TRY_S = 50, 0.01
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -40,11 +41,15 @@ def resident_bytes(path: Path) -> int:
 
 def drop(path: Path) -> None:
     """Leave no page of a file in the page cache. Raises `RuntimeError` where one stays."""
+    left = 0
     with path.open("rb") as file:
         os.fsync(file.fileno())
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-    if left := resident_bytes(path):
-        raise RuntimeError(f"{left} bytes of {path} stay in the page cache; does a process still have it mapped?")
+        for _ in range(TRIES):
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            if (left := resident_bytes(path)) == 0:
+                return
+            time.sleep(TRY_S)  # what a socket still holds stays for a moment; nothing tells when it goes
+    raise RuntimeError(f"{left} bytes of {path} stay in the page cache; does a process still have it mapped?")
 
 
 def fill(path: Path) -> None:
