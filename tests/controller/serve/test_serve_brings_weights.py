@@ -98,5 +98,5 @@ def test_without_a_store_of_the_nodes_the_container_fetches_for_itself(
     note = told(answer)
     assert source.asked_ms is not None and source.asked_ms >= answer[1]["start"]
     assert note["weights"]["fetchedBytes"] == weights.size
-    assert (tmp_path / ".cache" / "instar" / "weights").is_dir()
+    assert (tmp_path / ".cache" / "instar" / "asks").is_file()  # the container's own store
     assert not server.store.exists()
