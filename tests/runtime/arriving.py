@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -13,12 +14,15 @@ import torch
 
 import instar
 from instar import package
+from instar.weights.asks import Asks
 from instar.weights.manifest import WEIGHTS_FILE
+from instar.weights.pipeline import Urgency
 from tests.runtime.containers import Container, Exchange, zipped
 from tests.runtime.modules import Deep
 
 HEADER = "X-Instar-Weights"
 ROWS = 3
+SOON_S = 10  # what takes longer than this hangs
 
 # Calls the model that the caller names with numbers made of a seed, and answers with what came of it.
 HANDLER = """
@@ -73,6 +77,19 @@ def is_bit_equal(answer: Exchange, module: Deep, *, seed: int = 1) -> bool:
 def told(answer: Exchange) -> Mapping[str, Any] | None:
     """What the answer's header says of weights."""
     return json.loads(answer.headers[HEADER]) if HEADER in answer.headers else None
+
+
+def await_ask(store: Path, digest: str) -> None:
+    """Return when a call waits for these weights. The kernel tells nobody when a lock is taken, so this looks."""
+    asks, pause = Asks(store / "asks"), threading.Event()
+    try:
+        for _ in range(SOON_S * 100):
+            if asks.asked(Urgency.REQUEST, digest) is not None:
+                return
+            pause.wait(0.01)
+        raise AssertionError(f"nothing waits for {digest}")
+    finally:
+        asks.close()
 
 
 class Caller:

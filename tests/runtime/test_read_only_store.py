@@ -127,6 +127,52 @@ def test_weights_that_somebody_brings_there_are_followed(
     fetcher.close()
 
 
+def test_a_worker_that_dies_while_it_follows_leaves_an_executor_that_does_not(
+    start: Callable[[], Container], node: Store, folder: Path, modules: dict[str, Deep], source: Source
+) -> None:
+    """A map that may only be read cannot be used to wake who waits for it."""
+    weights = package.decode(package.read(folder / "one")).weights
+    source.hold(weights_of("one"))
+    fetcher = Fetcher(node)
+    arrival = fetcher.begin(weights, f"{source.url}/{weights_of('one')}")
+    source.await_asked(weights_of("one"))
+    container = start()
+    first = """
+import signal, torch, instar
+def enough(*_):
+    raise ValueError('it takes too long')
+signal.signal(signal.SIGALRM, enough)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+instar.model('one')(torch.zeros(1, 512))
+"""
+    failed = container.init(archive(folder, source.url, "one", main=first))
+    assert failed.status == 502 and "it takes too long" in failed.err
+    assert init(container, archive(folder, source.url, "two"), "two").status == 200
+    assert is_bit_equal(container.run({"model": "two"}), modules["two"])
+    arrival.close()
+    fetcher.close()
+
+
+def test_what_its_bringer_gave_up_is_brought_to_the_containers_own_folder(
+    start: Callable[[], Container], node: Store, folder: Path, modules: dict[str, Deep], source: Source
+) -> None:
+    weights = package.decode(package.read(folder / "one")).weights
+    source.hold(weights_of("one"))
+    fetcher = Fetcher(node)
+    arrival = fetcher.begin(weights, f"{source.url}/{weights_of('one')}")
+    source.await_asked(weights_of("one"))
+    container = start()
+    assert init(container, archive(folder, source.url, "one"), "one").status == 200
+    with ThreadPoolExecutor(1) as pool:
+        lost = pool.submit(container.run, {"model": "one"})
+        arriving.await_ask(node.root, weights.digest)
+        arrival.close()
+        fetcher.close()
+        assert "given up" in lost.result().json["error"], lost.result()
+    source.release(weights_of("one"))
+    assert is_bit_equal(container.run({"model": "one"}), modules["one"])
+
+
 def test_what_it_lacks_goes_to_the_containers_own_folder(
     start: Callable[[], Container], node: Store, folder: Path, modules: dict[str, Deep], source: Source
 ) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +15,8 @@ from pathlib import Path
 import pytest
 
 from instar import package
-from instar.weights.asks import Asks
-from instar.weights.pipeline import Urgency
 from tests.runtime import arriving
-from tests.runtime.arriving import Caller, archive, init, is_bit_equal, told, weights_of
+from tests.runtime.arriving import SOON_S, Caller, archive, await_ask, init, is_bit_equal, told, weights_of
 from tests.runtime.conftest import Start
 from tests.runtime.containers import Container, await_end, zipped
 from tests.runtime.modules import Deep
@@ -28,7 +25,6 @@ from tests.runtime.source import Source, serving
 pytestmark = pytest.mark.system
 
 MIB = 1 << 20
-SOON_S = 10  # what takes longer than this hangs
 
 
 @pytest.fixture(scope="module")
@@ -56,19 +52,6 @@ def caller(container: Container) -> Iterator[Caller]:
 
 def digest(folder: Path, name: str) -> str:
     return package.decode(package.read(folder / name)).weights.digest
-
-
-def await_ask(container: Container, digest: str) -> None:
-    """Return when a call waits for these weights. The kernel tells nobody when a lock is taken, so this looks."""
-    asks, pause = Asks(container.root / "store" / "asks"), threading.Event()
-    try:
-        for _ in range(SOON_S * 100):
-            if asks.asked(Urgency.REQUEST, digest) is not None:
-                return
-            pause.wait(0.01)
-        pytest.fail("nothing waits")
-    finally:
-        asks.close()
 
 
 def await_no_locks(path: Path) -> None:
@@ -140,7 +123,7 @@ def test_an_executor_that_dies_while_weights_arrive_costs_one_run(
     source.hold(weights_of("one"), 4 * MIB)
     assert init(container, archive(folder, source.url, "one"), "one").status == 200
     lost = caller.run(model="one")
-    await_ask(container, digest(folder, "one"))
+    await_ask(container.root / "store", digest(folder, "one"))
     executor = container.processes()["executor"]
     os.kill(executor, signal.SIGKILL)
     await_end(executor)
@@ -157,7 +140,7 @@ def test_a_worker_that_dies_while_it_waits_leaves_an_executor_that_does_not(
     source.hold(weights_of("one"))
     assert init(container, archive(folder, source.url, "one"), "one").status == 200
     lost = caller.run(model="one")
-    await_ask(container, digest(folder, "one"))
+    await_ask(container.root / "store", digest(folder, "one"))
     os.kill(container.processes()["worker"], signal.SIGKILL)
     found = lost.result()
     assert (found.status, found.json) == (400, {"error": "command exited"})

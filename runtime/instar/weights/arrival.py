@@ -21,6 +21,8 @@ from instar.weights.manifest import Weights
 from instar.weights.pipeline import Urgency
 from instar.weights.store import Partial, Whole
 
+LOOK_S = 0.25  # how often who follows another process's file looks whether it is still wanted
+
 
 class Transfer(Protocol):
     """What an arrival sees of the transfer that it waits for."""
@@ -144,17 +146,19 @@ class Arrival:
             self.descriptor = -1
 
     def _wait(self, partial: Partial, first: int, last: int) -> None:
-        while True:
-            seen = partial.map.generation
-            if partial.map.has(first, last):
-                return
+        # A map that may only be read cannot be rung, so who follows one looks whether it was abandoned.
+        longest_s = self._patience_s if partial.map.writable else min(LOOK_S, self._patience_s)
+        seen, since = partial.map.generation, time.monotonic()
+        while not partial.map.has(first, last):
             if (error := self.error) is not None:
                 raise error
             if self._is_abandoned:
                 raise SourceError("nobody waits for these weights any more")
-            began = time.monotonic()
-            partial.map.wait(seen, self._patience_s)
-            if partial.map.generation == seen and time.monotonic() - began >= self._patience_s:
+            partial.map.wait(seen, longest_s)
+            now = time.monotonic()
+            if partial.map.generation != seen:
+                seen, since = partial.map.generation, now
+            elif now - since >= self._patience_s:
                 raise SourceError(
                     f"no byte of weights {self.weights.digest[:16]}… has arrived for {self._patience_s:g} s; "
                     "is the process that fetches them stopped?"
