@@ -252,6 +252,7 @@ class Store:
         path.unlink(missing_ok=True)  # without a map it is worth nothing; who still reads it keeps what it has
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
+            os.fchmod(descriptor, 0o644)  # whatever the umask: containers of other users read it
             kernel.allocate(descriptor, weights.size)
             _write(_account_of(path), weights.account)
             _write(_map_of(path), ChunkMap.blank(len(weights.chunks)))
