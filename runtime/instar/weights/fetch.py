@@ -363,10 +363,6 @@ class Fetcher:
             with self._lock:
                 why = f"the node's store {self.store.root} cannot take the weights: {error.strerror}; give it space"
                 self._end(transfer, SourceError(why))
-        except BaseException as error:  # a bug of ours: who waits has to hear of it all the same
-            logger.exception("reading %s failed", transfer.id)
-            with self._lock:
-                self._end(transfer, SourceError(f"reading the weights failed: {type(error).__name__}: {error}"))
         with self._lock:
             transfer.busy.discard(reader)
             transfer.idle.append(reader)
@@ -442,4 +438,14 @@ class Fetcher:
             self._pipeline.resumed(run.reads[0])
 
     def _spawn(self, work: Callable[..., None], *arguments: object) -> None:
-        threading.Thread(target=work, args=arguments, name="instar-fetch", daemon=True).start()
+        threading.Thread(target=self._guarded, args=(work, *arguments), name="instar-fetch", daemon=True).start()
+
+    def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
+        """A bug of ours ends what is under way: whoever waits has to hear of it."""
+        try:
+            work(*arguments)
+        except BaseException as error:
+            logger.exception("a thread that fetches has failed")
+            with self._lock:
+                for transfer in list(self._transfers.values()):
+                    self._end(transfer, SourceError(f"fetching failed: {type(error).__name__}: {error}"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from instar import digests
 
@@ -19,11 +19,10 @@ class Weights:
     chunk_bytes: int
     chunks: tuple[str, ...]
     uri: str | None = None
+    digest: str = field(init=False, repr=False, compare=False)  # the file's address in a store: of its account
 
-    @property
-    def digest(self) -> str:
-        """The file's address in a store: the digest of its account."""
-        return digests.hexdigest(self.account)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "digest", digests.hexdigest(self.account))
 
     @property
     def account(self) -> bytes:
