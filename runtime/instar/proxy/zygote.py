@@ -10,6 +10,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from instar.action.channel import Channel
@@ -29,6 +30,13 @@ from instar.executor import meter, packets
 from instar.proxy.slots import Slots
 
 SECRETS = ("INSTAR_TOKEN",)  # variables that the proxy alone may know
+# How long torch's threads spin after a parallel part, waiting for the next. The default, milliseconds, takes a
+# processor from the threads that bring weights each time that a model waits for some, and from other containers.
+# 1,000 rounds bridge the time between two operators. Two processors, two threads, MobileNet and ResNet-50:
+# undisturbed calls as before (8.7 ms for 8.8, 34.4 for 35.4), nine tenths of disturbed ones within 32 ms for 160 and
+# 137 for 490; a load of ResNet-50 at 1,500 MB/s in 0.26 to 0.65 of the time, with half of the processor time.
+SPINNING = {"GOMP_SPINCOUNT": "1000"}
+SPINNING_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # who sets one of them knows better
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +75,7 @@ class Zygote:
             self._process = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
-                env={name: value for name, value in os.environ.items() if name not in SECRETS},
+                env=environment(os.environ),
                 pass_fds=[theirs.fileno(), page],
             )
         os.close(page)
@@ -109,3 +117,9 @@ class Zygote:
         if not data:
             raise ProcessError("the zygote has ended, and the container with it")
         return decode_control(data), received
+
+
+def environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """The zygote's variables, and so the worker's and the executor's, from the container's."""
+    spinning = {} if any(name in environ for name in SPINNING_VARIABLES) else SPINNING
+    return {name: value for name, value in environ.items() if name not in SECRETS} | spinning
