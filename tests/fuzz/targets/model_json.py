@@ -8,6 +8,7 @@ here they are whatever the document says.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from random import Random
 from unittest import mock
@@ -16,6 +17,8 @@ from instar import package
 from instar.errors import InstarError, PackageError
 from instar.executor import load, prepare
 from instar.graph import operators
+from instar.weights.arrival import Arrival
+from instar.weights.store import Whole
 from tests.fuzz import mutations, packages
 from tests.fuzz.targets import Target
 
@@ -59,10 +62,13 @@ def _bind(prepared: prepare.Prepared) -> None:
     path = packages.folder() / "zeros"
     with path.open("wb") as file:
         file.truncate(prepared.weights.size)
+    arrival = Arrival(prepared.weights, Whole(os.open(path, os.O_RDONLY | os.O_CLOEXEC)))
     try:
-        load.bind(prepared, path)
+        load.bind(prepared, arrival)
     except InstarError:
         return
+    finally:
+        arrival.close()
 
 
 def seeds() -> Iterable[bytes]:

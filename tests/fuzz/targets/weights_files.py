@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import threading
 from collections.abc import Iterable
 from functools import cache
 from random import Random
@@ -108,6 +109,9 @@ def _check_file(data: bytes) -> None:
             model.close()
         finally:
             fetcher.close()
+            # A whole file may still be on its way to its place.
+            while at_work := [thread for thread in threading.enumerate() if thread.name == "instar-fetch"]:
+                at_work[0].join()
     finally:
         shutil.rmtree(place)
 
