@@ -30,7 +30,7 @@ def draw(path: Path, loads: Mapping[str, tuple[int, Sequence[Interval]]]) -> Non
                 bars = [((one.begin_ns - begin_ns) / 1e6, (one.end_ns - one.begin_ns) / 1e6) for one in row]
                 panel.broken_barh(bars, (-top - 0.9, 0.8), facecolors=colour, edgecolor="white", linewidth=0.3)
                 top += 1
-            ticks[-top + len(rows) / 2 - 0.5] = kind
+            ticks[-top + len(rows) / 2] = kind
             top += GAP
         panel.set_yticks(list(ticks), list(ticks.values()))
         panel.set_xlabel("ms")
