@@ -159,6 +159,7 @@ class Connection:
 
     number: int
     socket: socket.socket
+    served: int = 0  # when it was sent something last, in ns: who has waited longest comes first
     received: bytes = b""
     bodies: deque[Body] = field(default_factory=deque)
 
@@ -183,24 +184,20 @@ class Server:
         answers.write(f"{self.listener.getsockname()[1]}\n".encode())
         answers.flush()
         while True:
-            busy = [c for c in self.connections.values() if c.bodies]
-            now = time.monotonic()
-            if busy and self.is_idle:
-                self.pace.begin(now)
-            self.is_idle = not busy
-            due = self.pace.due(min(_next_piece(busy), QUANTUM)) if busy else now
-            readers: list[Any] = [questions, self.listener, *self.connections.values()]
-            if not busy:
-                wait = None
-            elif due > now:
-                busy, wait = [], due - now
-            else:
-                wait = 0
-            readable, writable, _ = select.select(readers, busy, [], wait)
-            if busy and not readable and not writable:
-                # Nobody takes anything: the link stands idle until somebody does.
-                readable, writable, _ = select.select(readers, busy, [])
+            waiting = sorted((c for c in self.connections.values() if c.bodies), key=lambda c: c.served)
+            if waiting and self.is_idle:
                 self.pace.begin(time.monotonic())
+            self.is_idle = not waiting
+            # What is due leaves at once; only what it does not take is asked for by `select`, for calls cost.
+            is_stuck = bool(waiting) and not any([self._send(c) for c in waiting if self._is_due(c)])
+            wait_s = self._until_due() if waiting else None
+            readers: list[Any] = [questions, self.listener, *self.connections.values()]
+            if is_stuck and wait_s == 0:
+                # Nobody takes anything: the link stands idle until somebody does.
+                readable, _, _ = select.select(readers, [c for c in waiting if c.bodies], [])
+                self.pace.begin(time.monotonic())
+            else:
+                readable, _, _ = select.select(readers, [], [], wait_s)
             for one in readable:
                 if one is questions:
                     if not self._answer(questions.readline(), answers):
@@ -209,9 +206,6 @@ class Server:
                     self._accept()
                 else:
                     self._receive(one)
-            for connection in writable:
-                if connection.bodies and self._has_carried(connection.bodies[0]):
-                    self._send(connection)
 
     def _answer(self, line: bytes, answers: IO[bytes]) -> bool:
         if not line:
@@ -256,10 +250,17 @@ class Server:
             body.close()
         connection.bodies.clear()
 
-    def _has_carried(self, body: Body) -> bool:
-        return self.pace.due(min(body.nbytes, QUANTUM)) <= time.monotonic()
+    def _until_due(self) -> float:
+        """Seconds until something may leave; none if a connection is through, for then there is more to look at."""
+        pieces = [c.bodies[0].nbytes for c in self.connections.values() if c.bodies]
+        return max(0.0, self.pace.due(min(*pieces, QUANTUM)) - time.monotonic()) if pieces else 0.0
 
-    def _send(self, connection: Connection) -> None:
+    def _is_due(self, connection: Connection) -> bool:
+        piece = min(connection.bodies[0].nbytes, QUANTUM)
+        return self.pace.due(piece) <= time.monotonic()
+
+    def _send(self, connection: Connection) -> bool:
+        """Let a piece leave. Returns whether any of it did."""
         body = connection.bodies[0]
         try:
             if body.head:
@@ -270,16 +271,18 @@ class Server:
                 sent = os.sendfile(connection.fileno(), body.descriptor, body.offset, wanted)
                 now = time.monotonic_ns()
                 self.pace.spend(sent, now / 1e9)
+                connection.served = now
                 self.log.append((now, connection.number, body.path, body.offset, sent))
                 body.offset += sent
                 body.nbytes -= sent
         except BlockingIOError:
-            return
+            return False
         except OSError:
             self._drop(connection)
-            return
+            return True
         if not body.head and not body.nbytes:
             connection.bodies.popleft().close()
+        return True
 
     def _body(self, text: str) -> Body:
         first, *lines = text.split("\r\n")
@@ -306,10 +309,6 @@ class Server:
         if method == "HEAD":
             return Body(head)
         return Body(head, path, os.open(place, os.O_RDONLY | os.O_CLOEXEC), begin, end - begin)
-
-
-def _next_piece(busy: list[Connection]) -> int:
-    return min(connection.bodies[0].nbytes for connection in busy)
 
 
 def _part(value: str, size: int) -> tuple[int, int] | None:
