@@ -21,7 +21,7 @@ from instar.executor.prepare import Prepared
 from instar.graph import program
 from instar.graph.signature import Port, Signature
 from instar.weights.arrival import Arrival
-from instar.weights.manifest import unpack_spans
+from instar.weights.manifest import unpack_fields
 
 # All that generated code may see of Python.
 _PYTHON: dict[str, Any] = {
@@ -184,13 +184,13 @@ class LiveModel:
 
 def needed(prepared: Prepared, stages: Sequence[program.Stage]) -> list[list[tuple[int, int]]]:
     """For each stage, the chunks, from first to last, that hold the weights which it is the first to use."""
-    spans = [(span.offset, span.nbytes) for span in unpack_spans(prepared.spans)]
     size = prepared.weights.chunk_bytes
+    # On the way to a first answer: plain tuples, no objects.
+    chunks = [(at // size, (at + max(nbytes, 1) - 1) // size) for at, nbytes, _ in unpack_fields(prepared.spans)]
     found = []
     for stage in stages:
         ranges: list[tuple[int, int]] = []
-        for offset, nbytes in sorted(spans[weight] for weight in stage.weights):
-            first, last = offset // size, max(offset, offset + nbytes - 1) // size
+        for first, last in sorted({chunks[weight] for weight in stage.weights}):
             if ranges and first <= ranges[-1][1] + 1:
                 ranges[-1] = ranges[-1][0], max(last, ranges[-1][1])
             else:
