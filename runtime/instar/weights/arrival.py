@@ -19,6 +19,7 @@ from instar.weights.asks import Asks
 from instar.weights.chunkmap import State
 from instar.weights.manifest import Weights
 from instar.weights.pipeline import Urgency
+from instar.weights.residency import Reading
 from instar.weights.store import Partial, Whole
 
 LOOK_S = 0.25  # how often who follows another process's file looks whether it is still wanted
@@ -47,14 +48,18 @@ class Arrival:
         found: Whole | Partial,
         transfer: Transfer | None = None,
         *,
+        reading: Reading | None = None,
         asks: Callable[[], Asks] | None = None,
         nudge: Callable[[], object] = lambda: None,
         patience_s: float = 0.0,
     ) -> None:
-        """`asks` opens what asks are made with, `nudge` tells who fetches that there is a new one, and `patience_s`
-        is how long nothing at all may happen before a wait is given up."""
+        """`reading` is the way of a whole file into memory, if it is not there. `asks` opens what asks are made with,
+        `nudge` tells who fetches that there is a new one, and `patience_s` is how long nothing at all may happen
+        before a wait is given up.
+        """
         self.weights = weights
-        self._whole = isinstance(found, Whole)
+        self._whole = isinstance(found, Whole) and reading is None
+        self._reading = reading
         self._partial = found if isinstance(found, Partial) else None
         self.descriptor = found.descriptor
         self._transfer = transfer
@@ -74,13 +79,14 @@ class Arrival:
     def is_whole(self) -> bool:
         """Whether every chunk is there."""
         if not self._whole:
-            assert self._partial is not None  # it is one or the other
-            self._whole = self._partial.map.has(0, len(self.weights.chunks) - 1)
+            self._whole = self.has(0, len(self.weights.chunks) - 1)
         return self._whole
 
     @property
     def error(self) -> InstarError | None:
         """Why what is missing will not come, if that is known."""
+        if self._reading is not None:
+            return self._reading.error
         if self._whole or self._partial is None:
             return None
         if self._transfer is not None and self._transfer.error is not None:
@@ -103,8 +109,12 @@ class Arrival:
         return 0 if self._transfer is None else self._transfer.reused_bytes - self._reused_before
 
     def has(self, first: int, last: int) -> bool:
-        """Whether the chunks `first` to `last`, both included, are there."""
-        return self._whole or self._partial is None or self._partial.map.has(first, last)
+        """Whether the chunks `first` to `last`, both included, are there, and in memory as far as that is known."""
+        if self._whole:
+            return True
+        if self._reading is not None:
+            return self._reading.reached >= self._end(last)
+        return self._partial is None or self._partial.map.has(first, last)
 
     def wait(self, first: int, last: int, urgency: Urgency = Urgency.REQUEST) -> None:
         """Return when the chunks `first` to `last`, both included, are there.
@@ -113,15 +123,13 @@ class Arrival:
         """
         if self.has(first, last):
             return
-        assert self._partial is not None and self._asks is not None  # what is whole has them
         began = time.monotonic_ns()
-        asks = self._asks()
         try:
-            with asks.asking(urgency, self.weights.digest, first, last):
-                self._nudge()
-                self._wait(self._partial, first, last)
+            if self._reading is not None:
+                self._reading.wait(self._end(last))
+            else:
+                self._ask(first, last, urgency)
         finally:
-            asks.close()
             self.waited_ns += time.monotonic_ns() - began
 
     def wait_all(self, urgency: Urgency = Urgency.REQUEST) -> None:
@@ -131,12 +139,16 @@ class Arrival:
     def abandon(self) -> None:
         """Have whoever waits give up."""
         self._is_abandoned = True
+        if self._reading is not None:
+            self._reading.stop()
         if self._partial is not None and self._partial.map.writable:
             self._partial.map.ring()
 
     def close(self) -> None:
         """Let go of the file. What was mapped of it stays mapped; nobody may wait any more."""
         with self._lock:
+            if self._reading is not None:
+                self._reading.stop()
             if self._partial is not None:
                 self._whole = self.is_whole
                 self._partial.close()
@@ -144,6 +156,20 @@ class Arrival:
             elif self.descriptor >= 0:
                 os.close(self.descriptor)
             self.descriptor = -1
+
+    def _ask(self, first: int, last: int, urgency: Urgency) -> None:
+        assert self._partial is not None and self._asks is not None  # what is whole has them
+        asks = self._asks()
+        try:
+            with asks.asking(urgency, self.weights.digest, first, last):
+                self._nudge()
+                self._wait(self._partial, first, last)
+        finally:
+            asks.close()
+
+    def _end(self, chunk: int) -> int:
+        """Where a chunk ends, in bytes of the file."""
+        return min((chunk + 1) * self.weights.chunk_bytes, self.weights.size)
 
     def _wait(self, partial: Partial, first: int, last: int) -> None:
         # A map that may only be read cannot be rung, so who follows one looks whether it was abandoned.

@@ -28,6 +28,7 @@ from instar.weights.chunkmap import State
 from instar.weights.manifest import Weights, unpack_spans
 from instar.weights.pipeline import Pipeline, Urgency
 from instar.weights.reading import Observe, RunReader
+from instar.weights.residency import Reading
 from instar.weights.retry import Patience
 from instar.weights.reuse import Piece
 from instar.weights.store import Store
@@ -126,9 +127,10 @@ class Fetcher:
     def _begin(self, weights: Weights, location: Path | str, spans: bytes, urgency: Urgency) -> Arrival:
         while True:
             if (whole := self.store.whole(weights)) is not None:
-                if not residency.is_in_memory(whole.descriptor, weights.size):
-                    self._spawn(residency.read_ahead, os.dup(whole.descriptor), weights.size)
-                return Arrival(weights, whole)
+                is_in_memory = residency.is_in_memory(whole.descriptor, weights.size)
+                return Arrival(
+                    weights, whole, reading=None if is_in_memory else Reading(whole.descriptor, weights.size)
+                )
             if (partial := self.store.partial(weights, self._make_room)) is not None:
                 break
         try:

@@ -15,7 +15,7 @@ from instar.weights.reuse import Piece
 from instar.weights.sources import Origin, Reader
 from instar.weights.store import Partial
 
-LEAST_RUN_BYTES, MOST_RUN_BYTES = 4 << 20, 64 << 20  # asked of a source at once
+LEAST_RUN_BYTES, MOST_RUN_BYTES = 2 << 20, 64 << 20  # asked of a source at once
 LATENCY_SHARE = 0.1  # of a request's time may be its latency: a source that answers late is asked for more at once
 
 
