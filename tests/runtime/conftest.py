@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.runtime import arriving
+from tests.runtime.arriving import Caller
 from tests.runtime.containers import Container
+from tests.runtime.modules import Deep
+from tests.runtime.source import Source, serving
 
 Start = Callable[..., Container]
 AHEAD = 2  # containers that boot while the test before still runs
@@ -57,3 +61,30 @@ def empty(spares: Callable[[], Container]) -> Iterator[Container]:
     container = spares()
     yield container
     container.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where `modules` are packed and what `source` serves."""
+    return tmp_path_factory.mktemp("packages")
+
+
+@pytest.fixture(scope="module")
+def modules(folder: Path) -> dict[str, Deep]:
+    """Two modules with weights of many chunks, by the names of their packages."""
+    return arriving.pack(folder, "one", "two")
+
+
+@pytest.fixture
+def source(folder: Path, modules: dict[str, Deep]) -> Iterator[Source]:
+    """Serves the packages' weights, as slowly and as badly as a test wants."""
+    with serving(folder) as source:
+        yield source
+
+
+@pytest.fixture
+def caller(container: Container) -> Iterator[Caller]:
+    """Calls the container from a thread of its own."""
+    caller = Caller(container)
+    yield caller
+    caller.close()

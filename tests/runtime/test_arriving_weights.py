@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,29 +16,6 @@ from tests.runtime.source import Source, serving
 pytestmark = pytest.mark.system
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("packages")
-
-
-@pytest.fixture(scope="module")
-def modules(folder: Path) -> dict[str, Deep]:
-    return arriving.pack(folder, "one", "two")
-
-
-@pytest.fixture
-def source(folder: Path, modules: dict[str, Deep]) -> Iterator[Source]:
-    with serving(folder) as source:
-        yield source
-
-
-@pytest.fixture
-def caller(container: Container) -> Iterator[Caller]:
-    caller = Caller(container)
-    yield caller
-    caller.close()
 
 
 def size(folder: Path, name: str) -> int:

@@ -21,27 +21,11 @@ from tests.runtime.arriving import archive, init, is_bit_equal, told, weights_of
 from tests.runtime.containers import Container, zipped_folder
 from tests.runtime.isolated import Isolated
 from tests.runtime.modules import Deep
-from tests.runtime.source import Source, serving
+from tests.runtime.source import Source
 
 pytestmark = [pytest.mark.system, pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount")]
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("packages")
-
-
-@pytest.fixture(scope="module")
-def modules(folder: Path) -> dict[str, Deep]:
-    return arriving.pack(folder, "one", "two")
-
-
-@pytest.fixture
-def source(folder: Path, modules: dict[str, Deep]) -> Iterator[Source]:
-    with serving(folder) as source:
-        yield source
 
 
 @pytest.fixture

@@ -8,46 +8,21 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from instar import package
-from tests.runtime import arriving
 from tests.runtime.arriving import SOON_S, Caller, archive, await_ask, init, is_bit_equal, told, weights_of
 from tests.runtime.conftest import Start
 from tests.runtime.containers import Container, await_end, zipped
 from tests.runtime.modules import Deep
-from tests.runtime.source import Source, serving
+from tests.runtime.source import Source
 
 pytestmark = pytest.mark.system
 
 MIB = 1 << 20
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("packages")
-
-
-@pytest.fixture(scope="module")
-def modules(folder: Path) -> dict[str, Deep]:
-    return arriving.pack(folder, "one", "two")
-
-
-@pytest.fixture
-def source(folder: Path, modules: dict[str, Deep]) -> Iterator[Source]:
-    with serving(folder) as source:
-        yield source
-
-
-@pytest.fixture
-def caller(container: Container) -> Iterator[Caller]:
-    caller = Caller(container)
-    yield caller
-    caller.close()
 
 
 def digest(folder: Path, name: str) -> str:

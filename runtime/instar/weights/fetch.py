@@ -36,7 +36,7 @@ from instar.weights.transfer import Run, Transfer
 
 logger = logging.getLogger(__name__)
 
-READERS = 2  # reads that move at a time
+READERS = 3  # reads that move at a time
 SURVEY_S = 0.002  # who waits in other processes is looked at this often at most
 STALL_S = 1.0  # a read without a byte for so long holds nobody back
 HELD_TICK_S, TICK_S = 0.02, 0.25  # how often the clock looks, while another process's file comes first, and otherwise
@@ -444,6 +444,9 @@ class Fetcher:
 
     def _guarded(self, work: Callable[..., None], *arguments: object) -> None:
         """A bug of ours ends what is under way: whoever waits has to hear of it."""
+        # A thread that wakes up for its next bytes does not take the processor from one that computes.
+        with contextlib.suppress(OSError):
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         try:
             work(*arguments)
         except BaseException as error:
