@@ -76,7 +76,7 @@ def test_another_users_store_is_followed(root: Path) -> None:
     said, go = as_nobody(follow)
     with said, serving(root / "source") as source:
         source.hold("w", PIECE_BYTES)
-        owner = Fetcher(store, environ={})
+        owner = Fetcher(store, readers=1, environ={})
         arrival = owner.begin(weights, f"{source.url}/w")
         arrival.wait(0, PIECE_BYTES // CHUNK - 1)
         go()
