@@ -32,9 +32,9 @@ from instar.proxy.slots import Slots
 SECRETS = ("INSTAR_TOKEN",)  # variables that the proxy alone may know
 # How long torch's threads spin after a parallel part, waiting for the next. The default, milliseconds, takes a
 # processor from the threads that bring weights each time that a model waits for some, and from other containers.
-# 1,000 rounds bridge the time between two operators. Two processors, two threads, MobileNet and ResNet-50:
-# undisturbed calls as before (8.7 ms for 8.8, 34.4 for 35.4), nine tenths of disturbed ones within 32 ms for 160 and
-# 137 for 490; a load of ResNet-50 at 1,500 MB/s in 0.26 to 0.65 of the time, with half of the processor time.
+# Two processors, two threads: nine tenths of MobileNet's disturbed calls within 32 ms for 160, of ResNet-50's within
+# 137 for 490; a load of ResNet-50 at 1,500 MB/s in 0.26 to 0.65 of the time. The price, on an idle machine: nothing
+# for ResNet-50, a tenth for DenseNet-121, and up to half for MobileNet (13.3 ms for 8.6 to 11.8).
 SPINNING = {"GOMP_SPINCOUNT": "1000"}
 SPINNING_VARIABLES = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")  # who sets one of them knows better
 

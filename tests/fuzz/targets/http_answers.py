@@ -53,8 +53,9 @@ def check(data: bytes) -> None:
 
             _one(read, data)
         reader.close()
-        origin = sources.origin("http://host/file", nbytes=None, environ={}, limits=Limits(1, 1))
-        _one(lambda: origin.whole(NBYTES), data)
+        reader = sources.origin("http://host/file", nbytes=None, environ={}, limits=Limits(1, 1)).reader()
+        _one(lambda: reader.whole(NBYTES), data)
+        reader.close()
 
 
 def _one(read: Callable[[], bytes], data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import fsspec
@@ -102,9 +102,10 @@ def test_threads_share_an_origin(place: tuple[Origin, bool], data: bytes) -> Non
 
 
 def test_a_small_file_is_read_whole(place: tuple[Origin, bool], data: bytes) -> None:
-    assert place[0].whole(len(data)) == data
+    with closing(place[0].reader()) as reader:
+        assert reader.whole(len(data)) == data
 
 
 def test_a_file_that_is_too_long_is_not_read_whole(place: tuple[Origin, bool], data: bytes) -> None:
-    with pytest.raises(SourceError, match=r"more than|at most"):
-        place[0].whole(len(data) - 1)
+    with closing(place[0].reader()) as reader, pytest.raises(SourceError, match=r"more than|at most"):
+        reader.whole(len(data) - 1)

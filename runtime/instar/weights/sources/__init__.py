@@ -6,6 +6,7 @@ them. `read` gives a small file whole. Nothing here knows a digest.
 
 from __future__ import annotations
 
+import contextlib
 import random
 import time
 from collections.abc import Mapping
@@ -50,7 +51,8 @@ def read(location: Path | str, *, limit_bytes: int, environ: Mapping[str, str]) 
     began_s, failures = time.monotonic(), 0
     while True:
         try:
-            return place.whole(limit_bytes)
+            with contextlib.closing(place.reader()) as reader:
+                return reader.whole(limit_bytes)
         except TransientError as error:
             failures += 1
             delay_s = retry.delay_s(

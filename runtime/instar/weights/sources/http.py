@@ -47,13 +47,6 @@ class HttpOrigin:
     def reader(self) -> HttpReader:
         return HttpReader(self)
 
-    def whole(self, limit_bytes: int) -> bytes:
-        reader = self.reader()
-        try:
-            return reader.whole(limit_bytes)
-        finally:
-            reader.close()
-
     @property
     def target(self) -> Url:
         """Where to ask: not every request has to be redirected anew."""

@@ -29,13 +29,6 @@ class LocalOrigin:
     def reader(self) -> LocalReader:
         return LocalReader(self)
 
-    def whole(self, limit_bytes: int) -> bytes:
-        reader = self.reader()
-        try:
-            return reader.whole(limit_bytes)
-        finally:
-            reader.close()
-
     def open(self) -> int:
         """A descriptor. Raises `SourceError`, also for what is no regular file: a pipe would never end."""
         try:

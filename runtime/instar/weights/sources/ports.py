@@ -33,9 +33,6 @@ class Origin(Protocol):
     def reader(self) -> Reader:
         """A reader for one thread. Nothing is opened yet."""
 
-    def whole(self, limit_bytes: int) -> bytes:
-        """Everything there is. Raises `SourceError` for more than `limit_bytes`."""
-
 
 class Reader(Protocol):
     """One thread's own way to the bytes: a connection, a descriptor.
@@ -48,6 +45,9 @@ class Reader(Protocol):
 
     def read(self, into: memoryview) -> None:
         """Fill `into`, whole. Raises `SourceError`; then what is in it means nothing."""
+
+    def whole(self, limit_bytes: int) -> bytes:
+        """Everything there is. Raises `SourceError` for more than `limit_bytes`."""
 
     def close(self) -> None:
         """Never raises. Any thread may call it: a read that is under way ends with `TransientError`."""

@@ -59,13 +59,6 @@ class RemoteOrigin:
     def reader(self) -> RemoteReader:
         return RemoteReader(self)
 
-    def whole(self, limit_bytes: int) -> bytes:
-        reader = self.reader()
-        try:
-            return reader.whole(limit_bytes)
-        finally:
-            reader.close()
-
     def open(self) -> RemoteFile:
         """Raises whatever fsspec does."""
         scheme = self._url.partition("://")[0]
