@@ -94,9 +94,15 @@ def _child(function: Callable[[], object]) -> None:
 
 
 def _write(task: int, within: dict[int, str | None]) -> str | None:
-    """The write that a thread is about to make or, if that tells more, has made."""
+    """The write that a thread is about to make or, if that tells more, has made.
+
+    None for a thread that is gone since it stopped: its process came to its end on another thread.
+    """
     info = ctypes.create_string_buffer(88)
-    _ptrace(_SYSCALL_INFO, task, len(info), ctypes.addressof(info))
+    try:
+        _ptrace(_SYSCALL_INFO, task, len(info), ctypes.addressof(info))
+    except ProcessLookupError:
+        return None
     if info.raw[0] == _ENTRY:
         number, _, _, flags = struct.unpack_from("<4Q", info.raw, 24)
         name = WRITES.get(number)
