@@ -156,6 +156,7 @@ class Subject:
             self.fill_store()
         else:
             residency.drop(self.file(system))
+        residency.touch_free_memory(self.folder, 2 * self.nbytes)
 
     # PISeL's offline part.
 

@@ -3,7 +3,9 @@
 The rule: what was dropped is looked for afterwards with `mincore`, page by page. The advice to drop pages is only
 advice: dirty pages stay, and so does whatever a process has mapped and touched.
 
-What lies below the kernel, such as the cache of a hypervisor, cannot be seen from here.
+What lies below the kernel, such as the cache of a hypervisor, cannot be seen from here. What can be felt is where it
+gives memory only when a page is touched, and takes back what is free: writing a gigabyte of new pages took 0.1 to 3 s
+on one and the same virtual machine. `touch_free_memory` has it give some beforehand.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import tempfile
 import time
 from pathlib import Path
 
@@ -61,6 +64,19 @@ def fill(path: Path) -> None:
     missing = path.stat().st_size - resident_bytes(path)
     if missing > 0:
         raise RuntimeError(f"{missing} bytes of {path} do not stay in the page cache; is there memory for them?")
+
+
+def touch_free_memory(folder: Path, nbytes: int) -> None:
+    """Have as much free memory really there, for what comes next, as a machine of one's own has.
+
+    A file without a block is read into the page cache, page by page, and removed, so that these pages are free again
+    and, being the last ones, the first to be taken. Nothing goes to the disk of the folder.
+    """
+    buffer = memoryview(bytearray(READ_BYTES))
+    with tempfile.NamedTemporaryFile(dir=folder) as file:
+        file.truncate(nbytes)
+        for at in range(0, nbytes, READ_BYTES):
+            os.preadv(file.fileno(), [buffer], at)
 
 
 def disk_rate(path: Path) -> float:
