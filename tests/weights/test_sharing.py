@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from instar.weights.fetch import READERS, Fetcher
+from instar.weights.fetch import PLACE_S, READERS, Fetcher
 from instar.weights.store import Store
 from tests.runtime.source import PIECE_BYTES, Source, serving
 from tests.weights.fetching import fetching, line
@@ -38,6 +39,31 @@ def test_arrivals_of_one_process_share_a_transfer(tmp_path: Path, source: Source
     fetcher.settle()
     fetcher.close()
     assert source.given_bytes == weights.size
+
+
+def test_a_file_that_has_not_got_its_place_yet_is_used_as_it_is(tmp_path: Path, source: Source) -> None:
+    """It gets its place a moment after its last chunk, by itself; who begins before has it whole, and at once."""
+    weights = made(source.folder / "w", NBYTES, chunk_bytes=CHUNK)
+    store = Store(tmp_path / "store")
+    fetcher, other = Fetcher(store), Fetcher(store)
+    first = fetcher.begin(weights, f"{source.url}/w")
+    first.wait_all()
+    assert store.whole(weights) is None
+    for second in (fetcher.begin(weights, f"{source.url}/w"), other.begin(weights, f"{source.url}/w")):
+        assert second.is_whole
+        assert second.fetched_bytes == 0
+        second.close()
+    deadline = time.monotonic() + 100 * PLACE_S
+    while (whole := store.whole(weights)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(PLACE_S / 10)
+    os.close(whole.descriptor)
+    assert read(store.place(weights.digest), CHUNK) == weights.chunks
+    assert source.given_bytes == weights.size
+    first.close()
+    for each in (fetcher, other):
+        each.settle()
+        each.close()
 
 
 @pytest.mark.system

@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from instar.errors import ExecutionError, InputError, InstarError
+from instar.executor import cores
 from instar.executor.meter import NOTHING, Reading
 from instar.executor.prepare import Prepared
 from instar.graph import program
@@ -173,7 +174,13 @@ class LiveModel:
             for first, last in needs[stage]:
                 arrival.wait(first, last)
 
-        return types.FunctionType(code, {**self._names, "gate": gate})
+        gated = types.FunctionType(code, {**self._names, "gate": gate})
+
+        def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            with cores.apart():
+                return gated(*values)  # type: ignore[no-any-return]
+
+        return run
 
     def _explain(self, error: Exception) -> str:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == program.FUNCTION]

@@ -39,6 +39,7 @@ logger = logging.getLogger(__name__)
 READERS = 3  # reads that move at a time
 SURVEY_S = 0.002  # who waits in other processes is looked at this often at most
 STALL_S = 1.0  # a read without a byte for so long holds nobody back
+PLACE_S = 0.25  # after its last chunk a file is given its place: writing it out would disturb who answers just now
 HELD_TICK_S, TICK_S = 0.02, 0.25  # how often the clock looks, while another process's file comes first, and otherwise
 
 
@@ -74,6 +75,9 @@ class Fetcher:
         self._free = 0
         self._has_clock = False
         self._is_closed = False
+        self._settling = 0  # who wait until nothing is under way
+        # For its threads, which may be started by one that is kept on a single processor.
+        self._processors = os.sched_getaffinity(0)
         self._surveyed_s = 0.0
         self._elsewhere: Urgency | None = None
         self._asks = None if not (store.root / "asks").exists() else store.asks()
@@ -121,8 +125,11 @@ class Fetcher:
     def settle(self) -> None:
         """Return when nothing is under way any more."""
         with self._lock:
+            self._settling += 1
+            self._changed.notify_all()
             while self._transfers:
                 self._changed.wait()
+            self._settling -= 1
 
     def _begin(self, weights: Weights, location: Path | str, spans: bytes, urgency: Urgency) -> Arrival:
         while True:
@@ -217,6 +224,10 @@ class Fetcher:
         self._spawn(self._give_its_place, transfer)
 
     def _give_its_place(self, transfer: Transfer) -> None:
+        with self._lock:
+            until_s = time.monotonic() + PLACE_S
+            while not (self._settling or self._is_closed) and (left_s := until_s - time.monotonic()) > 0:
+                self._changed.wait(left_s)
         try:
             self.store.publish(transfer.partial, transfer.spans)
         except SourceError as error:
@@ -446,6 +457,7 @@ class Fetcher:
         """A bug of ours ends what is under way: whoever waits has to hear of it."""
         # A thread that wakes up for its next bytes does not take the processor from one that computes.
         with contextlib.suppress(OSError):
+            os.sched_setaffinity(0, self._processors)
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         try:
             work(*arguments)

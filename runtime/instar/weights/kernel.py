@@ -1,4 +1,4 @@
-"""The few calls of the Linux kernel that Python has no name for: futex, fallocate, shared memory by address.
+"""The few calls of the system that Python has no name for: futex, fallocate, shared memory by address, the processor.
 
 The rule: each either does what it says or raises `OSError`; none of them holds Python's lock while it waits.
 """
@@ -79,6 +79,11 @@ def allocate(descriptor: int, nbytes: int) -> None:
     if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
         raise error
     os.ftruncate(descriptor, nbytes)
+
+
+def processor() -> int:
+    """The number of the processor that the calling thread runs on at this moment."""
+    return int(_libc.sched_getcpu())
 
 
 def _error(call: str) -> OSError:

@@ -35,9 +35,9 @@ class Urgency(IntEnum):
     PREFETCH = 2
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Read:
-    """One chunk to be read by whoever was given it. `number` tells it from an earlier read of the same chunk."""
+    """One chunk to be read by whoever was given it. It equals itself only: a chunk may be handed out again."""
 
     transfer: TransferId
     chunk: int

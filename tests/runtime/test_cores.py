@@ -1,0 +1,96 @@
+"""The threads that compute stay apart while weights arrive, and are as free as before afterwards."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import torch
+
+from instar.executor import cores
+
+SEVERAL = pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one processor: nothing can be apart")
+SETS = dict[int, set[int]]
+
+
+def processors() -> SETS:
+    """Which processors each thread of this process may use."""
+    return {int(task): os.sched_getaffinity(int(task)) for task in os.listdir("/proc/self/task")}
+
+
+def changed(before: SETS, now: SETS) -> list[set[int]]:
+    return [allowed for task, allowed in now.items() if allowed != before.get(task, allowed)]
+
+
+@pytest.fixture(autouse=True)
+def computing() -> None:
+    """torch's threads are there."""
+    torch.empty(cores.PARALLEL_ELEMENTS).fill_(1.0)
+
+
+@SEVERAL
+def test_each_has_a_processor_of_its_own() -> None:
+    allowed = os.sched_getaffinity(0)
+    assert torch.get_num_threads() == len(allowed), "as torch has it by itself"
+    before = processors()
+    with cores.apart():
+        own = changed(before, processors())
+        assert os.sched_getaffinity(0) in own, "the calling thread, too"
+    assert sorted(own, key=min) == [{one} for one in sorted(allowed)]
+    assert processors() == before
+
+
+@SEVERAL
+def test_threads_of_python_are_left_alone() -> None:
+    done = threading.Event()
+    found: list[set[int]] = []
+
+    def run() -> None:
+        done.wait()
+        found.append(os.sched_getaffinity(0))
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    with cores.apart():
+        done.set()
+        thread.join()
+    assert found == [os.sched_getaffinity(0)]
+
+
+@SEVERAL
+def test_an_error_inside_frees_them() -> None:
+    before = processors()
+    with pytest.raises(ValueError, match="inside"), cores.apart():
+        assert changed(before, processors())
+        raise ValueError("inside")
+    assert processors() == before
+
+
+def test_fewer_threads_than_processors_are_left_alone() -> None:
+    """In a process of its own, since torch's threads are counted once."""
+    code = """
+import os
+import torch
+from instar.executor import cores
+torch.set_num_threads(1)
+before = os.sched_getaffinity(0)
+with cores.apart():
+    assert os.sched_getaffinity(0) == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_single_processor_is_left_alone() -> None:
+    code = """
+import os
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+import torch
+from instar.executor import cores
+before = os.sched_getaffinity(0)
+with cores.apart():
+    assert os.sched_getaffinity(0) == before
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
