@@ -52,6 +52,7 @@ setup(
         "instar.commands",
         "instar.executor",
         "instar.graph",
+        "instar.plan",
         "instar.proxy",
         "instar.weights",
         "instar.weights.sources",

@@ -11,6 +11,8 @@
     │   └── ReadOnlyError   … into this store, since it may only be read
     ├── InputError          a model was called with something that does not fit its signature
     ├── ExecutionError      an operator failed while the model ran
+    ├── TransformationError a live model did not become another one, and is never run again
+    │   └── BusyError       … since calls use it: it is what it was
     ├── ArchiveError        an action's code cannot be unpacked
     ├── ProtocolError       a frame between two of our processes is malformed
     └── ProcessError        a process of the container has gone
@@ -67,6 +69,14 @@ class InputError(InstarError):
 
 class ExecutionError(InstarError):
     """An operator failed while a validated program ran."""
+
+
+class TransformationError(InstarError):
+    """A live model did not become another one; it is neither, and never run again."""
+
+
+class BusyError(TransformationError):
+    """A live model did not become another one, since calls use it; it is what it was."""
 
 
 class ArchiveError(InstarError):

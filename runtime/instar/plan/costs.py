@@ -1,0 +1,86 @@
+"""What transforming and loading cost on one kind of device: amounts of work, times a rate for each.
+
+An *amount* is a whole number that can be counted without running anything: how many operators are replaced, how many
+weights get a new view, how many bytes are mapped. Whole numbers are added up first and multiplied once, so neither
+the order of a plan's steps nor rounding along the way can change what it costs.
+
+The rates come from measurements (`fit`); this file has none of its own. An amount without a rate costs nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from instar.plan.metaops import Add, Edge, Reduce, Replace, Reshape, Step
+from instar.plan.outline import Outline
+
+Amounts = Mapping[str, int]
+
+# Of a plan's steps. An Add also counts under `add <operator>`.
+REPLACE, RESHAPE, REDUCE, ADD, EDGE = "replace", "reshape", "reduce", "add", "edge"  # edge: operators of the program
+VIEW = "view"  # weights that get a new view
+MOVED = "moved byte"  # bytes of weights whose content is not what it was
+# Of a whole transformation.
+TRANSFORM = "transform"  # once
+UNMAPPED = "unmapped byte"  # size of the file that was mapped
+MAPPED = "mapped byte"  # size of the file that is mapped in its place
+# Of a load from scratch.
+LOAD = "load"  # once
+LOAD_OPERATOR = "load operator"
+LOAD_VIEW = "load view"
+LOAD_BYTE = "load byte"  # size of the file
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What one kind of device takes: nanoseconds for one of each amount."""
+
+    device: str
+    rates_ns: Mapping[str, float]
+
+    def cost_ns(self, amounts: Amounts) -> float:
+        """What these amounts of work cost, in nanoseconds."""
+        return math.fsum(rate * amounts.get(name, 0) for name, rate in self.rates_ns.items())
+
+
+def of_steps(steps: Iterable[Step]) -> dict[str, int]:
+    """The amounts of work in some steps of a plan."""
+    replaced = reshaped = reduced = edged = views = moved = 0
+    added: dict[str, int] = {}
+    for step in steps:
+        kind = type(step)
+        if kind is Reduce:
+            reduced += 1
+            continue
+        if isinstance(step, Edge):
+            edged += step.operators
+            continue
+        assert isinstance(step, Replace | Reshape | Add)
+        views += step.views
+        moved += step.moved_bytes
+        if kind is Replace:
+            replaced += 1
+        elif kind is Reshape:
+            reshaped += 1
+        else:
+            added[step.operator] = added.get(step.operator, 0) + 1
+    amounts = {f"{ADD} {operator}": count for operator, count in added.items()}
+    amounts |= {REPLACE: replaced, RESHAPE: reshaped, REDUCE: reduced, ADD: sum(added.values()), EDGE: edged}
+    return amounts | {VIEW: views, MOVED: moved}
+
+
+def of_transformation(source: Outline, target: Outline, steps: Iterable[Step]) -> dict[str, int]:
+    """The amounts of work in transforming a live `source` into `target` by these steps."""
+    return of_steps(steps) | {TRANSFORM: 1, UNMAPPED: source.file_bytes, MAPPED: target.file_bytes}
+
+
+def of_load(target: Outline) -> dict[str, int]:
+    """The amounts of work in loading `target` from scratch."""
+    return {
+        LOAD: 1,
+        LOAD_OPERATOR: len(target.operators),
+        LOAD_VIEW: target.views,
+        LOAD_BYTE: target.file_bytes,
+    }

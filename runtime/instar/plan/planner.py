@@ -1,0 +1,75 @@
+"""From two outlines and the device's costs to a plan, or to the word that loading is no slower.
+
+The one rule: a plan is returned only if it is estimated to be faster than loading the target from scratch, so the
+worst case is the ordinary path. Nothing here is random and nothing is searched: the same two models and costs give
+the same answer, in time linear in their operators.
+"""
+
+from __future__ import annotations
+
+from instar.plan import costs as amounts
+from instar.plan import matching
+from instar.plan.costs import Costs
+from instar.plan.metaops import Add, Edge, Reduce, Replace, Reshape, Step
+from instar.plan.outline import Holding, Outline
+from instar.plan.plans import Estimate, LoadInstead, Plan
+
+
+def plan(source: Outline, target: Outline, costs: Costs) -> Plan | LoadInstead:
+    """How a live `source` best becomes `target`."""
+    found = steps(source, target)
+    estimate = Estimate(
+        transform_ns=round(costs.cost_ns(amounts.of_transformation(source, target, found))),
+        load_ns=round(costs.cost_ns(amounts.of_load(target))),
+    )
+    if estimate.transform_ns < estimate.load_ns:
+        return Plan(source.digest, target.digest, source.graph_digest, target.graph_digest, found, estimate)
+    return LoadInstead(
+        source.digest, target.digest, estimate, f"loading is estimated to be no slower on {costs.device}: {estimate}"
+    )
+
+
+def steps(source: Outline, target: Outline) -> tuple[Step, ...]:
+    """All steps that make the source's graph of the target's, the target's operators in execution order."""
+    found = matching.match(source, target)
+    result: list[Step] = []
+    for position, origin in enumerate(found):
+        if origin == matching.NONE:
+            result.append(added(target, position))
+        else:
+            result.append(matched(source, origin, target, position))
+    result += [Reduce(source.operators[position], position) for position in matching.unmatched(source, found)]
+    if source.skeleton != target.skeleton:
+        result.append(Edge(len(target.operators), target.skeleton.wiring))
+    return tuple(result)
+
+
+def matched(source: Outline, origin: int, target: Outline, position: int) -> Replace | Reshape:
+    """The step by which the source's operator `origin` becomes the target's operator `position`, of the same type."""
+    held = target.holdings[position]
+    views, moved = _changes(source.holdings[origin], held) if held else (0, 0)
+    operator, form = target.operators[position], target.skeleton.forms[position]
+    if source.skeleton.forms[origin] == form:
+        return Replace(operator, origin, position, views, moved)
+    return Reshape(operator, origin, position, form, views, moved)
+
+
+def added(target: Outline, position: int) -> Add:
+    """The step that makes the target's operator `position` of nothing."""
+    held = target.holdings[position]
+    form = target.skeleton.forms[position]
+    return Add(target.operators[position], position, form, len(held), sum([h.nbytes for h in held]))
+
+
+def _changes(old: tuple[Holding, ...], new: tuple[Holding, ...]) -> tuple[int, int]:
+    """How many of the new weights are not where the old ones lay, and how many bytes hold something else."""
+    views = moved = 0
+    for before, after in zip(old, new, strict=False):
+        if before.layout != after.layout:
+            views += 1
+        if before.digest != after.digest:
+            moved += after.nbytes
+    for after in new[len(old) :]:
+        views += 1
+        moved += after.nbytes
+    return views, moved
