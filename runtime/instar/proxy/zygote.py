@@ -121,5 +121,5 @@ class Zygote:
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:
     """The zygote's variables, and so the worker's and the executor's, from the container's."""
-    spinning = {} if any(name in environ for name in SPINNING_VARIABLES) else SPINNING
+    spinning = {} if any(environ.get(name) for name in SPINNING_VARIABLES) else SPINNING
     return {name: value for name, value in environ.items() if name not in SECRETS} | spinning
