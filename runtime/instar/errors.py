@@ -15,7 +15,8 @@
     │   └── BusyError       … since calls use it: it is what it was
     ├── ArchiveError        an action's code cannot be unpacked
     ├── ProtocolError       a frame between two of our processes is malformed
-    └── ProcessError        a process of the container has gone
+    ├── ProcessError        a process of the container has gone
+    └── PlanError           a plan cannot be read, or does not lead from its source to its target
 
 A message names the object, the value, the limit and the way out.
 """
@@ -89,3 +90,7 @@ class ProtocolError(InstarError):
 
 class ProcessError(InstarError):
     """A process of the container has gone, so what was asked of it cannot be had."""
+
+
+class PlanError(InstarError):
+    """A plan to transform one model into another cannot be read, made or carried out."""
