@@ -6,6 +6,8 @@ business.
 
     STARTING ─up─► PREWARMED ─taken─► RUNNING ─answered─► COLLECTING ─collected─► READY ─taken─► RUNNING
     READY ─rested─► PAUSING ─paused─► PAUSED ─taken─► RUNNING
+    READY, PAUSED ─claimed─► TRANSFORMING ─transformed─► RUNNING
+                             TRANSFORMING ─untouched─► READY
     each of these ─doomed─► REMOVING ─removed─► GONE
 """
 
@@ -26,6 +28,7 @@ class State(Enum):
     READY = "ready"  # warm and idle
     PAUSING = "pausing"  # about to sleep: not to be used before it does
     PAUSED = "paused"  # warm and asleep; whoever takes it wakes it first
+    TRANSFORMING = "transforming"  # claimed for a job of another function, and being made into it
     REMOVING = "removing"  # on its way out; its memory counts until it has gone
     GONE = "gone"
 
@@ -39,6 +42,9 @@ class Event(Enum):
     COLLECTED = "collected"
     RESTED = "rested"  # idle for so long that it is put to sleep
     PAUSED = "paused"
+    CLAIMED = "claimed"  # as a donor: whoever comes second finds it claimed
+    TRANSFORMED = "transformed"  # it is another function now, and holds the job that claimed it
+    UNTOUCHED = "untouched"  # the transformation was not begun: it is as it was, and awake
     DOOMED = "doomed"  # evicted, expired, failed or died: in every case it is removed
     REMOVED = "removed"
 
@@ -48,9 +54,19 @@ TRANSITIONS: dict[State, dict[Event, State]] = {
     State.PREWARMED: {Event.TAKEN: State.RUNNING, Event.DOOMED: State.REMOVING},
     State.RUNNING: {Event.ANSWERED: State.COLLECTING, Event.DOOMED: State.REMOVING},
     State.COLLECTING: {Event.COLLECTED: State.READY, Event.DOOMED: State.REMOVING},
-    State.READY: {Event.TAKEN: State.RUNNING, Event.RESTED: State.PAUSING, Event.DOOMED: State.REMOVING},
+    State.READY: {
+        Event.TAKEN: State.RUNNING,
+        Event.RESTED: State.PAUSING,
+        Event.CLAIMED: State.TRANSFORMING,
+        Event.DOOMED: State.REMOVING,
+    },
     State.PAUSING: {Event.PAUSED: State.PAUSED, Event.DOOMED: State.REMOVING},
-    State.PAUSED: {Event.TAKEN: State.RUNNING, Event.DOOMED: State.REMOVING},
+    State.PAUSED: {Event.TAKEN: State.RUNNING, Event.CLAIMED: State.TRANSFORMING, Event.DOOMED: State.REMOVING},
+    State.TRANSFORMING: {
+        Event.TRANSFORMED: State.RUNNING,
+        Event.UNTOUCHED: State.READY,
+        Event.DOOMED: State.REMOVING,
+    },
     State.REMOVING: {Event.REMOVED: State.GONE},
     State.GONE: {},
 }

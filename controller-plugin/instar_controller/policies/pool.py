@@ -1,4 +1,4 @@
-"""Which container gets the job: the rules of OpenWhisk's container pool.
+"""Which container gets the job: the rules of OpenWhisk's container pool, and what goes beyond them.
 
 Warm beats prewarmed beats cold beats eviction beats waiting. A warm container serves only the very function
 that made it warm; a prewarmed one is taken only for its own kind and exactly its memory. The memory of all
@@ -10,6 +10,10 @@ is waited for, since that takes milliseconds and a cold start a thousand. Only s
 boots that share a processor all come up late. And stem cells give way to a job that would never fit beside
 them, which the stock pool leaves waiting for ever.
 
+That order holds where nothing else is known. Where the time to the first answer is estimated, the soonest way is
+taken (`choice.py`), and there is one way more: another function's idle container can become this one. It comes last
+in the order, since it costs that function its container: it must be strictly sooner than all others.
+
 Only the head of the queue is asked about: jobs behind it wait, even those that would fit.
 """
 
@@ -18,8 +22,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from instar_controller.policies import choice
+from instar_controller.policies.choice import Offer
+from instar_controller.policies.estimates import UNKNOWN, Estimates
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.snapshot import Container, ContainerId, Job
+from instar_controller.whisk.invocation import ContainerKey
+from instar_controller.whisk.values import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +43,19 @@ class TakePrewarmed:
     """Initialise this stem cell and run in it."""
 
     container: ContainerId
+
+
+@dataclass(frozen=True, slots=True)
+class Transform:
+    """Make this container, which is `source`'s, into the job's function and run in it. It may be asleep.
+
+    Without a plan it lets go of what it has and loads.
+    """
+
+    container: ContainerId
+    source: ContainerKey
+    plan: JsonObject | None
+    estimated_ms: float  # from now to the answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,21 +80,57 @@ class Refuse:
     """No amount of waiting makes this job fit the budget."""
 
 
-Decision = UseWarm | TakePrewarmed | StartCold | Evict | Wait | Refuse
+Decision = UseWarm | TakePrewarmed | Transform | StartCold | Evict | Wait | Refuse
 
 
-def decide(job: Job, containers: Sequence[Container], *, budget_mb: int, starts_at_once: int) -> Decision:
-    """What to do with the job at the head of the queue."""
+def decide(
+    job: Job,
+    containers: Sequence[Container],
+    *,
+    budget_mb: int,
+    starts_at_once: int,
+    donors: Sequence[Container] = (),
+    estimates: Estimates = UNKNOWN,
+) -> Decision:
+    """What to do with the job at the head of the queue. `donors` are those of `containers` that may become its
+    function, the first of equal ones first.
+    """
     if job.memory_mb > budget_mb:
         return Refuse()
+    offers = [
+        *_warm(job, containers, estimates),
+        *_prewarmed(job, containers, estimates),
+        # Making room comes on top: a lower bound, so that in doubt nobody loses a container.
+        Offer(_own(job, containers, budget_mb, starts_at_once), estimates.cold_ms),
+        *_transformed(donors, estimates),
+    ]
+    return choice.soonest(offers)
+
+
+def memory_in_use_mb(containers: Iterable[Container]) -> int:
+    """What the containers hold of the budget, those that are leaving included."""
+    return sum(c.memory_mb for c in containers if c.state is not State.GONE)
+
+
+def _warm(job: Job, containers: Sequence[Container], estimates: Estimates) -> list[Offer[Decision]]:
+    """The function's own container, or a moment's patience for it."""
     same = [c for c in containers if c.key == job.key]
-    if warm := [c for c in same if c.is_idle]:
+    if idle := [c for c in same if c.is_idle]:
         # One that is awake rather than one asleep; the longer unused ones may grow old and go.
-        return UseWarm(max(warm, key=lambda c: (c.state is State.READY, c.last_used_s)).id)
+        best = max(idle, key=lambda c: (c.state is State.READY, c.last_used_s))
+        return [Offer(UseWarm(best.id), _awake(best, estimates.warm_ms, estimates))]
     if any(c.state in (State.COLLECTING, State.PAUSING) for c in same):
-        return Wait()
-    if cells := [c for c in containers if _is_prewarmed_for(job, c)]:
-        return TakePrewarmed(min(cells, key=_last_used).id)
+        return [Offer(Wait(), estimates.warm_ms)]
+    return []
+
+
+def _prewarmed(job: Job, containers: Sequence[Container], estimates: Estimates) -> list[Offer[Decision]]:
+    cells = [c for c in containers if _is_prewarmed_for(job, c)]
+    return [Offer(TakePrewarmed(min(cells, key=_last_used).id), estimates.prewarmed_ms)] if cells else []
+
+
+def _own(job: Job, containers: Sequence[Container], budget_mb: int, starts_at_once: int) -> Decision:
+    """A new container, or what has to happen before there can be one."""
     if memory_in_use_mb(containers) + job.memory_mb > budget_mb:
         return _make_room(job, containers, budget_mb)
     if sum(c.state is State.STARTING for c in containers) >= starts_at_once:
@@ -80,9 +138,23 @@ def decide(job: Job, containers: Sequence[Container], *, budget_mb: int, starts_
     return StartCold()
 
 
-def memory_in_use_mb(containers: Iterable[Container]) -> int:
-    """What the containers hold of the budget, those that are leaving included."""
-    return sum(c.memory_mb for c in containers if c.state is not State.GONE)
+def _transformed(donors: Sequence[Container], estimates: Estimates) -> list[Offer[Decision]]:
+    offers: list[Offer[Decision]] = []
+    for donor in donors:
+        assert donor.key is not None, "a donor has a function"
+        way = estimates.way_from(donor.key)
+        if way is not None:
+            ms = way.ms + _waking_ms(donor, estimates)
+            offers.append(Offer(Transform(donor.id, donor.key, way.plan, ms), ms))
+    return offers
+
+
+def _awake(container: Container, ms: float | None, estimates: Estimates) -> float | None:
+    return None if ms is None else ms + _waking_ms(container, estimates)
+
+
+def _waking_ms(container: Container, estimates: Estimates) -> float:
+    return estimates.wake_ms if container.state is State.PAUSED else 0.0
 
 
 def _make_room(job: Job, containers: Sequence[Container], budget_mb: int) -> Evict | Wait:

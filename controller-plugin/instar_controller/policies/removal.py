@@ -19,6 +19,7 @@ class Why(Enum):
     IDLE = "idle"  # nobody has used it for as long as it is kept
     EVICTED = "evicted"  # its memory is needed
     INIT_FAILED = "init failed"
+    TRANSFORMATION_FAILED = "transformation failed"
     RUN_FAILED = "run failed"  # an answer after which a container is not used again
     TIMED_OUT = "timed out"
     DISCONNECTED = "connection broken"
@@ -46,6 +47,11 @@ class Reason:
 def after_init(outcome: Outcome) -> Why:
     """Why a container goes whose `/init` ended in this failure."""
     return Why.INIT_FAILED if isinstance(outcome, Replied) else _after(outcome)
+
+
+def after_transformation(outcome: Outcome) -> Why:
+    """Why a donor goes whose `/transform` ended in this failure."""
+    return Why.TRANSFORMATION_FAILED if isinstance(outcome, Replied) else _after(outcome)
 
 
 def after_run(outcome: Outcome) -> Why:

@@ -25,6 +25,7 @@ class Container:
     state: State
     key: ContainerKey | None
     last_used_s: float  # when it came up or last answered, on the engine's monotonic clock
+    shares: bool = True  # False: its function wants no other to have its container
 
     @property
     def is_stem_cell(self) -> bool:
@@ -44,3 +45,4 @@ class Job:
     key: ContainerKey
     kind: str
     memory_mb: int
+    shares: bool = True  # False: it wants no container that was another function's

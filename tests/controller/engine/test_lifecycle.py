@@ -58,3 +58,20 @@ def test_every_state_leads_to_the_end() -> None:
 def test_a_container_on_its_way_elsewhere_is_not_taken(state: State) -> None:
     with pytest.raises(IllegalTransitionError, match="cannot be taken"):
         lifecycle.after(state, Event.TAKEN)
+
+
+@pytest.mark.parametrize("state", State, ids=lambda state: state.value)
+def test_only_an_idle_container_is_claimed_as_a_donor(state: State) -> None:
+    if state in (State.READY, State.PAUSED):
+        assert lifecycle.after(state, Event.CLAIMED) is State.TRANSFORMING
+    else:
+        with pytest.raises(IllegalTransitionError, match="cannot be claimed"):
+            lifecycle.after(state, Event.CLAIMED)
+
+
+def test_a_donor_runs_as_another_function_or_is_as_it_was_or_goes() -> None:
+    assert lifecycle.TRANSITIONS[State.TRANSFORMING] == {
+        Event.TRANSFORMED: State.RUNNING,
+        Event.UNTOUCHED: State.READY,
+        Event.DOOMED: State.REMOVING,
+    }

@@ -18,8 +18,15 @@ def function(
     return ContainerKey(namespace, f"guest/{name}", revision, environment)
 
 
-def job(name: str = "f", *, kind: str = "python:3", memory_mb: int = 256, namespace: str = "guest") -> Job:
-    return Job(key=function(name, namespace=namespace), kind=kind, memory_mb=memory_mb)
+def job(
+    name: str = "f",
+    *,
+    kind: str = "python:3",
+    memory_mb: int = 256,
+    namespace: str = "guest",
+    shares: bool = True,
+) -> Job:
+    return Job(key=function(name, namespace=namespace), kind=kind, memory_mb=memory_mb, shares=shares)
 
 
 def container(
@@ -30,6 +37,7 @@ def container(
     memory_mb: int = 256,
     last_used_s: float = 0.0,
     id: str | None = None,
+    shares: bool = True,
 ) -> Container:
     return Container(
         id=ContainerId(id or f"c{next(_ids)}"),
@@ -38,4 +46,5 @@ def container(
         state=state,
         key=serves,
         last_used_s=last_used_s,
+        shares=shares,
     )
