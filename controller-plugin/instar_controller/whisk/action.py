@@ -18,7 +18,7 @@ from instar_controller.whisk.document import Collection, Document, Key
 from instar_controller.whisk.limits import NO_LIMITS, ActionLimits, Limits, LimitsPut
 from instar_controller.whisk.manifest import Kind, Manifest
 from instar_controller.whisk.parameters import Parameter, Parameters
-from instar_controller.whisk.values import Json, JsonObject
+from instar_controller.whisk.values import Json, JsonObject, compact
 from instar_controller.whisk.version import FIRST, Version
 
 PROVIDE_API_KEY = "provide-api-key"
@@ -26,6 +26,8 @@ FINAL = "final"
 FEED = "feed"
 CONDUCTOR = "conductor"
 EXEC = "exec"
+SHARING = "sharing"  # whether a container may be this function's and another's, one after the other
+NONE = "none"
 
 DEFAULT_MAIN = "main"  # where an action names no entry point
 
@@ -81,6 +83,12 @@ class Action:
         """Whether the function is told its caller's key: if it asks, or is older than that question."""
         notes = self.annotations
         return not parameters.has(notes, PROVIDE_API_KEY) or parameters.is_true(notes, PROVIDE_API_KEY)
+
+    @property
+    def shares_containers(self) -> bool:
+        """Whether its idle containers may become other functions, and others' may become it. Any annotation at all
+        says no: there is no other valid one, and a damaged one should not cost what it was to keep."""
+        return not parameters.has(self.annotations, SHARING)
 
     @property
     def final_keys(self) -> frozenset[str]:
@@ -179,6 +187,7 @@ def create(put: ActionPut, key: Key, *, limits: Limits, now_ms: int) -> Action:
     """The new action that `put` describes. Raises `RefusedError`."""
     if put.exec is None:
         raise RefusedError("exec undefined")
+    _check_sharing(put.annotations)
     defaults = () if parameters.has(put.annotations, PROVIDE_API_KEY) else (Parameter(PROVIDE_API_KEY, False),)
     chosen = action_limits.merge(action_limits.default_limits(limits), put.limits)
     action_limits.check(chosen, limits)
@@ -201,6 +210,7 @@ def update(old: Action, put: ActionPut, *, limits: Limits, now_ms: int) -> Actio
 
     Raises `RefusedError`.
     """
+    _check_sharing(put.annotations)
     code = put.exec or old.exec
     kept = parameters.without(old.annotations, put.dropped_annotations)
     chosen = action_limits.merge(old.limits, put.limits)
@@ -251,6 +261,15 @@ def is_binary(code: str) -> bool:
     except (binascii.Error, ValueError):
         return False
     return True
+
+
+def _check_sharing(annotations: Parameters) -> None:
+    if parameters.has(annotations, SHARING) and parameters.find(annotations, SHARING) != NONE:
+        given = compact(parameters.find(annotations, SHARING))
+        raise RefusedError(
+            f"The annotation '{SHARING}' is {given[:100]} but can only be \"{NONE}\"; "
+            "leave it out where idle containers may be shared with other functions."
+        )
 
 
 def _exec_note(code: Exec) -> Parameter:
