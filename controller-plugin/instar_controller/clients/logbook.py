@@ -8,6 +8,9 @@ A sentinel is told by the end of a line: a function that printed without a final
 in front of it. Lines after the sentinel belong to the next activation, and so does what a container writes
 before its first. A function that prints the sentinel itself ends its own log early, and no other's: with the
 next activation the count begins anew.
+
+Where the next activation is another function's, a mark that nobody could know beforehand parts the two. What lies
+before it is dropped.
 """
 
 from __future__ import annotations
@@ -33,7 +36,13 @@ class _Stream:
     current: list[LogLine] = field(default_factory=list)
     following: list[LogLine] = field(default_factory=list)
     sentinels: int = 0
+    mark: bytes | None = None  # the activation begins after the line that ends with it
     ended: bool = False
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the activation's end was read, and its beginning."""
+        return self.sentinels > 0 and self.mark is None
 
 
 class Logbook:
@@ -46,14 +55,16 @@ class Logbook:
         self._kept_bytes = 0
         self._truncated = False
 
-    def begin(self, limit_bytes: int) -> None:
-        """The next activation begins; of its text so many bytes are kept."""
+    def begin(self, limit_bytes: int, *, mark: str | None = None) -> None:
+        """The next activation begins, on each stream after the `mark` if there is one; of its text so many bytes are
+        kept."""
         with self._changed:
             self._limit_bytes = limit_bytes
             self._truncated = False
             for book in self._streams.values():
                 book.current, book.following = book.current + book.following, []
                 book.sentinels = 0
+                book.mark = None if mark is None else mark.encode()
 
     def feed(self, stream: str, data: bytes, *, now_ns: int) -> None:
         """Some bytes have come out of a stream."""
@@ -79,11 +90,12 @@ class Logbook:
             self._changed.notify_all()
 
     def collect(self, *, timeout_ms: int) -> Log:
-        """The activation's lines, once both streams are past its sentinel or have ended, or time is up."""
+        """The activation's lines, once both streams are past its sentinel or have ended, or time is up. None of a
+        stream whose mark has not come: they are another's."""
         with self._changed:
             self._changed.wait_for(self._is_settled, timeout_ms / 1000)
-            complete = all(book.sentinels > 0 for book in self._streams.values())
-            lines = [line for book in self._streams.values() for line in book.current]
+            complete = all(book.is_complete for book in self._streams.values())
+            lines = [line for book in self._streams.values() if book.mark is None for line in book.current]
             for book in self._streams.values():
                 book.current = []
             self._kept_bytes = 0
@@ -95,14 +107,26 @@ class Logbook:
         return "it wrote: " + (" / ".join(line.text for line in lines[-LAST_WORDS:]) or "nothing")
 
     def _is_settled(self) -> bool:
-        return all(book.sentinels > 0 or book.ended for book in self._streams.values())
+        return all(book.is_complete or book.ended for book in self._streams.values())
 
     def _add(self, book: _Stream, stream: str, line: bytes, now_ns: int) -> None:
+        if book.mark is not None and line.endswith(book.mark):
+            self._begin_here(book)
+            return
         text = line.removesuffix(SENTINEL)
         if text or not line:
             self._keep(book, LogLine(now_ns, stream, text.decode("utf-8", errors="replace")), len(text) + 1)
         if text != line:
             book.sentinels += 1
+
+    def _begin_here(self, book: _Stream) -> None:
+        """What was read of the stream is another's, sentinels included: they may be forged."""
+        book.mark = None
+        book.sentinels = 0
+        book.current, book.following = [], []
+        left = [line for other in self._streams.values() for line in other.current]
+        self._kept_bytes = sum(len(line.text.encode()) + 1 for line in left)
+        self._truncated = False
 
     def _keep(self, book: _Stream, line: LogLine, size: int) -> None:
         if self._truncated or self._kept_bytes + size > self._limit_bytes:

@@ -145,3 +145,47 @@ def test_it_does_not_matter_how_the_bytes_are_cut(lines: list[bytes], cuts: list
         feed(log, whole[start:end])
     feed(log, err=END)
     assert [line.text for line in collect(log).lines] == [line.decode("utf-8", "replace") for line in lines]
+
+
+def test_what_lies_before_a_mark_is_in_nobodys_log() -> None:
+    log = book()
+    feed(log, b"old\n" + END + b"late\n" + END, END + b"late\n")
+    log.begin(MIB, mark="the mark")
+    feed(log, b"later\nthe mark\nnew\n" + END, b"unfinished, the mark\n" + END)
+    read = collect(log)
+    assert (texts(read), read.is_complete, read.is_truncated) == (["stdout: new"], True, False)
+
+
+def test_a_sentinel_before_the_mark_ends_nothing() -> None:
+    log = book()
+    log.begin(MIB, mark="the mark")
+    feed(log, END + END + b"the mark\nnew\n", END + b"the mark\n")
+    assert not collect(log).is_complete
+    feed(log, b"newer\n" + END, END)
+    assert collect(log).is_complete
+
+
+def test_a_stream_without_its_mark_shows_nothing() -> None:
+    log = book()
+    log.begin(MIB, mark="the mark")
+    feed(log, b"old\n" + END, b"the mark\nnew\n" + END)
+    read = collect(log)
+    assert (texts(read), read.is_complete) == (["stderr: new"], False)
+
+
+def test_what_lies_before_a_mark_does_not_count_against_the_limit() -> None:
+    log = book()
+    log.begin(10, mark="the mark")
+    feed(log, b"0123456789012345\nthe mark\nnew\n" + END, b"the mark\n" + END)
+    read = collect(log)
+    assert (texts(read), read.is_truncated) == (["stdout: new"], False)
+
+
+def test_a_mark_that_never_came_is_forgotten_with_the_next_activation() -> None:
+    log = book()
+    log.begin(MIB, mark="the mark")
+    feed(log, b"kept\n")
+    log.begin(MIB)
+    feed(log, END, END)
+    read = collect(log)
+    assert (texts(read), read.is_complete) == (["stdout: kept"], True)
