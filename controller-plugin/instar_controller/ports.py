@@ -16,7 +16,7 @@ from instar_controller.policies.snapshot import ContainerId
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import Collection, Document, Key
 from instar_controller.whisk.invocation import ContainerKey, Invocation
-from instar_controller.whisk.response import Outcome
+from instar_controller.whisk.response import Outcome, Replied
 from instar_controller.whisk.weights import Amounts
 
 
@@ -191,6 +191,12 @@ class Weights(Protocol):
         """Fetch no more; what has arrived stays. Later deliveries bring nothing."""
 
 
+UNTOUCHED = 409  # what `/transform` answers where nothing was begun
+
+# The answer for containers whose runtime has no such endpoint.
+NOT_OFFERED = Replied(UNTOUCHED, b"", 0)
+
+
 class Containers(Protocol):
     """Makes containers, talks to them, and takes them away. Safe for several threads; every method may block.
 
@@ -224,9 +230,20 @@ class Containers(Protocol):
         before this returns.
         """
 
-    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
+    def transform(self, id: ContainerId, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        """Have the container become another function; `body` is `messages.transform_body`.
+
+        200: it is the new function now, initialised, and nothing of the old one is left; on both streams of its log
+        a line, the body's `mark`, comes after all that the old one wrote and before anything of the new one's.
+        409 (`UNTOUCHED`): it does not hold what the plan begins with, or cannot be transformed at all; it is as it
+        was. After anything else it is good for removal only. Raises `ContainerError` as
+        `post` does.
+        """
+
+    def begin_log(self, id: ContainerId, *, limit_bytes: int, mark: str | None = None) -> PendingLog:
         """From here on the container's lines belong to a new activation, of which `limit_bytes` of text are
-        kept. Raises `ContainerError` if the container has gone.
+        kept; with a `mark` only what comes after that line, on each stream, and what lies before it is dropped.
+        Raises `ContainerError` if the container has gone.
         """
 
     def pause(self, id: ContainerId) -> None:

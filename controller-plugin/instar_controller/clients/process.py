@@ -36,7 +36,7 @@ from instar_controller.clients.exchange import Address
 from instar_controller.clients.logbook import Logbook
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Ending, PendingLog
+from instar_controller.ports import NOT_OFFERED, Ending, PendingLog
 from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
@@ -114,10 +114,15 @@ class ProcessContainers:
             container.has_ended.wait(self._grace_s)
         return outcome
 
-    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
+    def transform(self, id: ContainerId, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        """See `ports.Containers`: the runtime has no such endpoint, so the container stays as it is."""
+        self._get(id)
+        return NOT_OFFERED
+
+    def begin_log(self, id: ContainerId, *, limit_bytes: int, mark: str | None = None) -> PendingLog:
         """See `ports.Containers`."""
         book = self._get(id).book
-        book.begin(limit_bytes)
+        book.begin(limit_bytes, mark=mark)
         return book
 
     def pause(self, id: ContainerId) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 from instar_controller.clients.logbook import SENTINEL, STREAMS, Logbook
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Ending, PendingLog
+from instar_controller.ports import UNTOUCHED, Ending, PendingLog
 from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
@@ -33,6 +33,7 @@ class _Container:
     changed: threading.Condition = field(default_factory=threading.Condition)
     alive: bool = True
     main: Callable[[Any], Any] | None = None
+    name: str | None = None  # of the function that it holds
 
 
 class ThreadContainers:
@@ -64,8 +65,10 @@ class ThreadContainers:
         container = self._living(id)
         replies: list[tuple[int, bytes]] = []
 
+        act = {"/init": self._init, "/transform": self._transform}.get(path, self._run)
+
         def answer() -> None:
-            reply = self._init(container, body) if path == "/init" else self._run(container, body)
+            reply = act(container, body)
             with container.changed:
                 replies.append(reply)
                 container.changed.notify_all()
@@ -80,10 +83,14 @@ class ThreadContainers:
         status, reply = replies[0]
         return Replied(status, reply[: max_reply_bytes + 1], len(reply))
 
-    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
+    def transform(self, id: ContainerId, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        """A plan is `{"from": NAME}` and fits a container that holds the function of that name; no plan fits any."""
+        return self.post(id, "/transform", body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+
+    def begin_log(self, id: ContainerId, *, limit_bytes: int, mark: str | None = None) -> PendingLog:
         """See `ports.Containers`."""
         book = self._living(id).book
-        book.begin(limit_bytes)
+        book.begin(limit_bytes, mark=mark)
         return book
 
     def pause(self, id: ContainerId) -> None:
@@ -143,12 +150,22 @@ class ThreadContainers:
         names = {**self._world, "print": _printer(container.book), "environment": value["env"]}
         try:
             exec(compile(value["code"], value["name"], "exec"), names)
-            container.main = names[value["main"]]
+            container.main, container.name = names[value["main"]], value["name"]
         except Exception as error:
             _write(container.book, "stderr", f"{error!r}\n")
             _end_log(container.book)
             return 502, _json({"error": "The action failed to generate or locate a binary. See logs for details."})
         return 200, b'{"ok":true}\n'
+
+    def _transform(self, container: _Container, body: bytes) -> tuple[int, bytes]:
+        asked = json.loads(body)
+        plan = asked["plan"]
+        if plan is not None and plan["from"] != container.name:
+            return UNTOUCHED, _json({"error": f"the plan begins with {plan['from']}, but this is {container.name}"})
+        container.main = container.name = None
+        for stream in STREAMS:
+            _write(container.book, stream, f"{asked['mark']}\n")
+        return self._init(container, body)
 
     def _run(self, container: _Container, body: bytes) -> tuple[int, bytes]:
         if container.main is None:

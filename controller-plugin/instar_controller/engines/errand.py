@@ -1,21 +1,22 @@
-"""One job in one container: `/init` if it is new, then `/run`.
+"""One job in one container: `/init` if it is new, `/transform` if it is another function's, then `/run`.
 
-One rule: whatever the container does, the errand comes back, within the action's time limit for `/init` and
-again for `/run`: with an activation, or with the news that the container never saw the job.
+One rule: whatever the container does, the errand comes back, within the action's time limit for `/init` or
+`/transform` and again for `/run`: with an activation, or with the news that the container never saw the job.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from instar_controller.engines import messages, records
-from instar_controller.engines.records import Course, Interval
-from instar_controller.engines.scheduler import Run, StartKind
+from instar_controller.engines.records import Course, Interval, Origin
+from instar_controller.engines.scheduler import Run, StartKind, Transformation
 from instar_controller.errors import ContainerError
 from instar_controller.policies import removal
 from instar_controller.policies.removal import Reason, Why
-from instar_controller.ports import Clock, Containers, Delivery
+from instar_controller.ports import UNTOUCHED, Clock, Containers, Delivery
 from instar_controller.whisk import response as responses
 from instar_controller.whisk import weights
 from instar_controller.whisk.activation import Activation
@@ -29,6 +30,10 @@ class MakeBody(Protocol):
     """Makes the body of a request, just before it is sent."""
 
     def __call__(self, invocation: Invocation, *, deadline_ms: int) -> bytes: ...
+
+
+# One exchange with a container: gets the deadline, epoch milliseconds. Raises `ContainerError`.
+Send = Callable[[int], Outcome]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,26 @@ class Unseen:
     reason: Reason
 
 
+@dataclass(frozen=True, slots=True)
+class Made:
+    """The donor is the job's function now, initialised."""
+
+    begun_ms: int  # when that was begun with, its waking included
+    interval: Interval  # of `/transform`
+
+
+@dataclass(frozen=True, slots=True)
+class Untouched:
+    """The donor does not hold what the plan begins with, and is as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spoiled:
+    """The donor is neither the one function nor the other. The job was not run."""
+
+    reason: Reason
+
+
 class Errand:
     """Brings jobs to containers; keeps nothing between two of them."""
 
@@ -55,19 +80,49 @@ class Errand:
         self._clock = clock
         self._max_result_bytes = max_result_bytes
 
-    def carry_out(self, run: Run, invocation: Invocation, delivery: Delivery | None = None) -> Seen | Unseen:
+    def transform(
+        self, run: Run, transformation: Transformation, invocation: Invocation
+    ) -> Made | Untouched | Spoiled | Unseen:
+        """Wake the donor if it sleeps, and have it become the job's function."""
+        begun_ms = self._clock.now_ms()
+        if (unseen := self._wake(run)) is not None:
+            return unseen
+
+        def send(deadline_ms: int) -> Outcome:
+            body = messages.transform_body(invocation, transformation.plan, deadline_ms=deadline_ms)
+            return self._containers.transform(
+                run.container,
+                body,
+                timeout_ms=invocation.action.limits.timeout_ms,
+                max_reply_bytes=self._max_result_bytes,
+            )
+
+        interval, outcome = self._exchange(invocation, "/transform", send)
+        match outcome:
+            case Unseen():
+                return outcome
+            case Replied(status=200):
+                return Made(begun_ms, interval)
+            case Replied(status=status) if status == UNTOUCHED:
+                return Untouched()
+            case _:
+                return Spoiled(_reason(removal.after_transformation(outcome), invocation))
+
+    def carry_out(
+        self, run: Run, invocation: Invocation, delivery: Delivery | None = None, made: Made | None = None
+    ) -> Seen | Unseen:
         """Wake the container if it sleeps, initialise it if nobody has, and call the function.
 
-        `delivery` is the weights' that were sent for when this start was decided.
+        `delivery` is the weights' that were sent for when this start was decided. `made` tells of the transformation
+        that has initialised it.
         """
-        if run.is_paused:
-            try:
-                self._containers.resume(run.container)
-            except ContainerError as error:
-                return Unseen(Reason(Why.RESUME_FAILED, str(error)))
         course = Course(start=run.start.value, boot_ms=run.boot_ms)
-        if run.start is not StartKind.WARM:
-            interval, outcome = self._exchange(run, invocation, "/init", messages.init_body)
+        if made is not None:
+            course = replace(course, init=made.interval, origin=_origin(run, made, invocation))
+        elif (unseen := self._wake(run)) is not None:
+            return unseen
+        if run.start in (StartKind.COLD, StartKind.PREWARMED):
+            interval, outcome = self._post(run, invocation, "/init", messages.init_body)
             if isinstance(outcome, Unseen):
                 return outcome
             course = replace(course, init=interval, timed_out=isinstance(outcome, TimedOut))
@@ -75,7 +130,7 @@ class Errand:
             if failure is not None:
                 activation = self._activation(invocation, course, failure)
                 return Seen(activation, _reason(removal.after_init(outcome), invocation))
-        interval, outcome = self._exchange(run, invocation, "/run", messages.run_body)
+        interval, outcome = self._post(run, invocation, "/run", messages.run_body)
         if isinstance(outcome, Unseen):
             if course.init is None:
                 return outcome
@@ -93,20 +148,35 @@ class Errand:
         """The activation of a job for which no container was to be had."""
         return self._activation(invocation, Course(), responses.of_failed_start())
 
-    def _exchange(
+    def _wake(self, run: Run) -> Unseen | None:
+        if not run.is_paused:
+            return None
+        try:
+            self._containers.resume(run.container)
+        except ContainerError as error:
+            return Unseen(Reason(Why.RESUME_FAILED, str(error)))
+        return None
+
+    def _post(
         self, run: Run, invocation: Invocation, path: str, make_body: MakeBody
     ) -> tuple[Interval, Outcome | Unseen]:
+        def send(deadline_ms: int) -> Outcome:
+            return self._containers.post(
+                run.container,
+                path,
+                make_body(invocation, deadline_ms=deadline_ms),
+                timeout_ms=invocation.action.limits.timeout_ms,
+                max_reply_bytes=self._max_result_bytes,
+            )
+
+        return self._exchange(invocation, path, send)
+
+    def _exchange(self, invocation: Invocation, path: str, send: Send) -> tuple[Interval, Outcome | Unseen]:
         limit_ms = invocation.action.limits.timeout_ms
         start_ms = self._clock.now_ms()
         outcome: Outcome | Unseen
         try:
-            outcome = self._containers.post(
-                run.container,
-                path,
-                make_body(invocation, deadline_ms=start_ms + limit_ms),
-                timeout_ms=limit_ms,
-                max_reply_bytes=self._max_result_bytes,
-            )
+            outcome = send(start_ms + limit_ms)
         except ContainerError as error:
             outcome = Unseen(Reason(Why.UNREACHABLE, str(error)))
         interval = Interval(start_ms, self._clock.now_ms())
@@ -118,6 +188,18 @@ class Errand:
 
     def _activation(self, invocation: Invocation, course: Course, response: responses.Response) -> Activation:
         return records.activation(invocation, course, response, now_ms=self._clock.now_ms())
+
+
+def _origin(run: Run, made: Made, invocation: Invocation) -> Origin:
+    assert run.transformation is not None, "it was made out of something"
+    source = run.transformation.source
+    return Origin(
+        # A record does not tell a namespace what another one calls.
+        action=source.action if source.namespace == invocation.namespace else None,
+        is_planned=run.transformation.plan is not None,
+        estimated_ms=run.transformation.estimated_ms,
+        begun_ms=made.begun_ms,
+    )
 
 
 def _reason(why: Why, invocation: Invocation) -> Reason:

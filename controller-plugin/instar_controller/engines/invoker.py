@@ -20,9 +20,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
-from instar_controller.engines import logs
+from instar_controller.engines import logs, messages
 from instar_controller.engines.debts import Debts
-from instar_controller.engines.errand import Errand, Unseen
+from instar_controller.engines.errand import Errand, Made, Spoiled, Unseen, Untouched
 from instar_controller.engines.scheduler import (
     Command,
     Fail,
@@ -33,9 +33,12 @@ from instar_controller.engines.scheduler import (
     Scheduler,
     Start,
     StartKind,
+    Transformation,
     Work,
 )
 from instar_controller.errors import ContainerError, OverloadedError, StoreError
+from instar_controller.policies import estimates
+from instar_controller.policies.estimates import Estimate
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.ports import Clock, Containers, Delivery, Ending, Log, Store, Weights
@@ -45,7 +48,17 @@ from instar_controller.whisk.invocation import Invocation
 logger = logging.getLogger(__name__)
 
 # Of these removals an operator should hear; the others are the functions' own doing, or daily business.
-NEWS = frozenset({Why.ENDED, Why.UNREACHABLE, Why.LOG_LOST, Why.PAUSE_FAILED, Why.RESUME_FAILED, Why.OUR_MISTAKE})
+NEWS = frozenset(
+    {
+        Why.ENDED,
+        Why.UNREACHABLE,
+        Why.LOG_LOST,
+        Why.PAUSE_FAILED,
+        Why.RESUME_FAILED,
+        Why.TRANSFORMATION_FAILED,
+        Why.OUR_MISTAKE,
+    }
+)
 NO_LOG = Log((), is_complete=True, is_truncated=False)
 
 
@@ -74,10 +87,13 @@ class Invoker:
         *,
         pool: PoolSettings,
         settings: EngineSettings,
+        estimate: Estimate = estimates.nothing_known,
         on_up: Callable[[Start], None] = lambda _: None,
         on_removed: Callable[[Remove, Ending | None], None] = lambda *_: None,
     ) -> None:
-        """`on_up` is told of every container that has come up, `on_removed` of every one that has gone, each
+        """`estimate` knows how long each way to a container takes; it is asked under the scheduler's lock.
+
+        `on_up` is told of every container that has come up, `on_removed` of every one that has gone, each
         by the thread that saw to it."""
         numbers = itertools.count(1)
         self._containers = containers
@@ -90,7 +106,7 @@ class Invoker:
         self._errand = Errand(containers, clock, max_result_bytes=settings.max_result_bytes)
         self._debts = Debts()
         self._lock = threading.Lock()  # for what follows
-        self._scheduler = Scheduler(pool, lambda: ContainerId(f"c{next(numbers)}"))
+        self._scheduler = Scheduler(pool, lambda: ContainerId(f"c{next(numbers)}"), estimate)
         self._deliveries: dict[ActivationId, Delivery] = {}  # of the starts that are under way
         self._is_closing = False
         self._alarm_s: float | None = None  # what the timer waits for
@@ -106,8 +122,8 @@ class Invoker:
 
     def submit(self, invocation: Invocation) -> Future[Activation]:
         """Take an invocation on: see `ports.Invocations`."""
-        memory_mb = invocation.action.limits.memory_mb
-        job = Job(invocation.container_key, invocation.action.exec.kind, memory_mb)
+        action = invocation.action
+        job = Job(invocation.container_key, action.exec.kind, action.limits.memory_mb, action.shares_containers)
         with self._lock:
             if self._is_closing or self._scheduler.waiting >= self._settings.queue_length:
                 raise OverloadedError()
@@ -230,16 +246,22 @@ class Invoker:
         id = run.container
         invocation = self._debts.get(run.work.id)
         assert invocation is not None, "a job that runs is owed its completion"
-        if run.start is StartKind.PREWARMED:
+        if run.start in (StartKind.PREWARMED, StartKind.TRANSFORMED):
             self._send_for_weights(run.work)
         limit_mb = invocation.action.limits.logs_mb
+        mark = None if run.transformation is None else messages.mark(invocation)
         with self._delivery(run.work) as delivery:
             try:
-                log = self._containers.begin_log(id, limit_bytes=limit_mb * logs.MIB)
+                log = self._containers.begin_log(id, limit_bytes=limit_mb * logs.MIB, mark=mark)
             except ContainerError as error:
                 self._run_elsewhere(run, Reason(Why.UNREACHABLE, str(error)))
                 return
-            result = self._errand.carry_out(run, invocation, delivery)
+            made = None
+            if run.transformation is not None:
+                made = self._transform(run, run.transformation, invocation)
+                if made is None:
+                    return
+            result = self._errand.carry_out(run, invocation, delivery, made)
         if isinstance(result, Unseen):
             self._run_elsewhere(run, result.reason)
         elif result.ruin is None:
@@ -259,9 +281,29 @@ class Invoker:
             read = log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG
             self._keep(invocation, result.activation, read)
 
+    def _transform(self, run: Run, transformation: Transformation, invocation: Invocation) -> Made | None:
+        """Make the donor into the function of this run; None if that could not be, and the job is decided again."""
+        id, work = run.container, run.work
+        source = transformation.source.action
+        match self._errand.transform(run, transformation, invocation):
+            case Made() as made:
+                self._tell(lambda scheduler, now_s: scheduler.transformed(id, work, now_s))
+                logger.info("container %s, which was %s, is %s", id, source, work.job.key.action)
+                return made
+            case Untouched():
+                logger.info("container %s stays %s: the plan for activation %s does not fit", id, source, work.id)
+                self._tell(lambda scheduler, now_s: scheduler.untouched(id, work, now_s))
+            case Spoiled(reason):
+                self._tell(lambda scheduler, now_s: scheduler.spoiled(id, work, reason, now_s))
+            case Unseen(reason):
+                self._run_elsewhere(run, reason)
+        return None
+
     def _run_elsewhere(self, run: Run, reason: Reason) -> None:
         logger.info("container %s has not seen activation %s: %s", run.container, run.work.id, reason)
-        if run.work.is_second_try:
+        if run.transformation is not None:
+            self._tell(lambda scheduler, now_s: scheduler.donor_lost(run.container, run.work, reason, now_s))
+        elif run.work.is_second_try:
             self._break(run.container, reason)
             self._fail(run.work)
         else:

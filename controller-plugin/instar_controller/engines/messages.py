@@ -1,4 +1,4 @@
-"""The bodies of `/init` and `/run`, exactly as OpenWhisk's invoker sends them.
+"""The bodies of `/init` and `/run`, exactly as OpenWhisk's invoker sends them, and of `/transform`, which is ours.
 
 One rule: the caller's key is in them only if the action's annotations let it. The deadline is the caller's to
 take, just before it sends.
@@ -8,29 +8,44 @@ from __future__ import annotations
 
 from instar_controller.whisk.action import DEFAULT_MAIN
 from instar_controller.whisk.invocation import Invocation
-from instar_controller.whisk.values import Json, compact
+from instar_controller.whisk.values import JsonObject, compact
 
 
 def init_body(invocation: Invocation, *, deadline_ms: int) -> bytes:
     """The body of `/init`: the code and the environment that it is loaded with."""
+    return compact({"value": _function(invocation, deadline_ms)}).encode()
+
+
+def transform_body(invocation: Invocation, plan: JsonObject | None, *, deadline_ms: int) -> bytes:
+    """The body of `/transform`: that of `/init`, the plan, null where the container is to load, and the line that
+    parts the two functions' logs."""
+    value = _function(invocation, deadline_ms)
+    return compact({"value": value, "plan": plan, "mark": mark(invocation)}).encode()
+
+
+def mark(invocation: Invocation) -> str:
+    """A line that no function could have written before this activation was sent to its container."""
+    return str(invocation.activation_id)
+
+
+def run_body(invocation: Invocation, *, deadline_ms: int) -> bytes:
+    """The body of `/run`: the arguments, and the context of this call."""
+    return compact({**_context(invocation, deadline_ms), "value": invocation.content}).encode()
+
+
+def _function(invocation: Invocation, deadline_ms: int) -> JsonObject:
     code = invocation.action.exec
     environment = {
         **invocation.environment,
         **{f"__OW_{key.upper()}": value for key, value in _context(invocation, deadline_ms).items()},
     }
-    value: dict[str, Json] = {
+    return {
         "name": invocation.action.name,
         "main": code.main or DEFAULT_MAIN,
         "binary": code.binary,
         "code": code.code,
         "env": environment,
     }
-    return compact({"value": value}).encode()
-
-
-def run_body(invocation: Invocation, *, deadline_ms: int) -> bytes:
-    """The body of `/run`: the arguments, and the context of this call."""
-    return compact({**_context(invocation, deadline_ms), "value": invocation.content}).encode()
 
 
 def _context(invocation: Invocation, deadline_ms: int) -> dict[str, str]:

@@ -1,7 +1,7 @@
 """The activation record of a finished job: OpenWhisk's rules for its times.
 
-A job that was initialised for counts from its `/init` on: `start` lies so much before the run as the init
-took, and `duration` is both together. A job that found a warm container counts from its `/run`. What
+A job that was initialised for, by `/init` or by `/transform`, counts from there on: `start` lies so much before the
+run as that took, and `duration` is both together. A job that found a warm container counts from its `/run`. What
 happened between arrival and that moment is `waitTime`.
 """
 
@@ -28,14 +28,25 @@ class Interval:
 
 
 @dataclass(frozen=True, slots=True)
+class Origin:
+    """What a transformed container was before, and what was promised of it."""
+
+    action: str | None  # `ns/[pkg/]name`; None where the caller has no business knowing
+    is_planned: bool  # False: the container let go of that and loaded
+    estimated_ms: float  # from the decision to the answer
+    begun_ms: int  # when the transformation was begun with, epoch milliseconds
+
+
+@dataclass(frozen=True, slots=True)
 class Course:
     """How far a job got, and how long each part took."""
 
-    init: Interval | None = None  # None if the container was warm, or none was had
+    init: Interval | None = None  # or transformation; None if the container was warm, or none was had
     run: Interval | None = None  # None if it did not come to that
     timed_out: bool = False
-    start: str | None = None  # `cold`, `prewarmed` or `warm`; None if no container was had
+    start: str | None = None  # `cold`, `prewarmed`, `transformed` or `warm`; None if no container was had
     boot_ms: int | None = None  # of the container, if it was started for this very job
+    origin: Origin | None = None  # of a container that was transformed for this very job
     weights: JsonObject | None = None  # as `whisk.weights.note` tells it
 
 
@@ -77,7 +88,7 @@ def _note(course: Course) -> JsonObject | None:
     """What Instar adds: the kind of start, the milliseconds that each of its parts took, and the weights."""
     if course.start is None:
         return None
-    note: dict[str, Json] = {"start": course.start}
+    note: dict[str, Json] = {"start": course.start, **_origin_note(course)}
     if course.boot_ms is not None:
         note["bootMs"] = course.boot_ms
     if course.init is not None:
@@ -86,4 +97,18 @@ def _note(course: Course) -> JsonObject | None:
         note["runMs"] = course.run.length_ms
     if course.weights is not None:
         note["weights"] = course.weights
+    return note
+
+
+def _origin_note(course: Course) -> JsonObject:
+    """Where a transformed container came from, how it was made, and the estimate beside the truth: both from the
+    decision to the answer."""
+    origin = course.origin
+    if origin is None:
+        return {}
+    note: dict[str, Json] = {} if origin.action is None else {"from": origin.action}
+    note["by"] = "plan" if origin.is_planned else "load"
+    note["estimatedMs"] = round(origin.estimated_ms)
+    if course.run is not None:
+        note["actualMs"] = Interval(origin.begun_ms, course.run.end_ms).length_ms
     return note

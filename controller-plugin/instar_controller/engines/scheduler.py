@@ -5,7 +5,11 @@ no threads. Its caller calls one method at a time and carries each command out e
 are the policies'; what is kept here is only what they need to know.
 
 Every job that was submitted comes out exactly once, as `Fail` or by way of `Run`. A job that its container
-never saw may come back through `put_back`, and goes to the head of the queue.
+never saw may come back through `put_back`, and one that was to run in another function's container through
+`untouched`, `donor_lost` or `spoiled`; it goes to the head of the queue.
+
+A donor is claimed by compare-and-set: the claim is a step of `lifecycle` that only an idle container can take,
+made in the same call, so under the same lock, as the decision.
 """
 
 from __future__ import annotations
@@ -15,13 +19,16 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
-from instar_controller.policies import idle, lifecycle, pool, prewarm
+from instar_controller.policies import donors, estimates, idle, lifecycle, pool, prewarm
+from instar_controller.policies.donors import Sharing
+from instar_controller.policies.estimates import Estimate
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.lifecycle import Event, State
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import Container, ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
 from instar_controller.whisk.invocation import ContainerKey
+from instar_controller.whisk.values import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +38,7 @@ class PoolSettings:
     memory_mb: int = 2048  # for all containers together
     starts_at_once: int = 2  # containers that boot side by side: a boot keeps one processor busy
     patience: Patience = field(default_factory=Patience)  # with idle warm containers
+    sharing: Sharing = field(default_factory=Sharing)  # of idle warm containers with other functions
     stem_cells: tuple[prewarm.StemCells, ...] = ()
     refill_pause_s: float = 1.0  # after a stem cell did not come up; doubles with each failure in a row
     longest_refill_pause_s: float = 60.0
@@ -41,6 +49,7 @@ class StartKind(Enum):
 
     COLD = "cold"
     PREWARMED = "prewarmed"
+    TRANSFORMED = "transformed"
     WARM = "warm"
 
 
@@ -51,6 +60,7 @@ class Work:
     id: ActivationId
     job: Job
     is_second_try: bool = False  # its first container was dead before it saw it
+    refused_by: frozenset[ContainerId] = frozenset()  # donors that could not be made into its function
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +83,28 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True)
+class Transformation:
+    """What is to be made of another function's container, and what was promised of it."""
+
+    source: ContainerKey
+    plan: JsonObject | None  # None: it lets go of what it has and loads
+    estimated_ms: float  # from the decision to the answer
+
+
+@dataclass(frozen=True, slots=True)
 class Run:
-    """Carry the work out in this container; report `answered` and `collected`, `broken` or `put_back`."""
+    """Carry the work out in this container; report `answered` and `collected`, `broken` or `put_back`.
+
+    With a `transformation` the container is to become the work's function first: report `transformed` and go on, or
+    `untouched`, `donor_lost` or `spoiled`, which end this command.
+    """
 
     container: ContainerId
     work: Work
     start: StartKind
     boot_ms: int | None = None  # of the container, if it was started for this very work
     is_paused: bool = False  # the container sleeps: wake it first
+    transformation: Transformation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +143,20 @@ class _Setback:
 class Scheduler:
     """The pool's mutable state. Owned by one engine, which calls it under one lock."""
 
-    def __init__(self, settings: PoolSettings, new_id: Callable[[], ContainerId]) -> None:
+    def __init__(
+        self,
+        settings: PoolSettings,
+        new_id: Callable[[], ContainerId],
+        estimate: Estimate = estimates.nothing_known,
+    ) -> None:
         self._settings = settings
         self._new_id = new_id
+        self._estimate = estimate
         self._containers: dict[ContainerId, Container] = {}
         self._promised: dict[ContainerId, Work] = {}  # by the container that starts for it
         self._queue: deque[Work] = deque()
         self._setbacks: dict[tuple[str, int], _Setback] = {}  # by kind and memory of the stem cells
+        self._distrusted: dict[ContainerKey, float] = {}  # functions that get no donor, and until when
         self._is_closing = False
 
     # What the outside tells.
@@ -189,6 +220,31 @@ class Scheduler:
         self._queue.appendleft(replace(work, is_second_try=True))
         return self.broken(id, reason, now_s)
 
+    def transformed(self, id: ContainerId, work: Work, now_s: float) -> list[Command]:
+        """A donor is the work's function now, and the work goes on in it."""
+        if not self._is_leaving(id):
+            self._promise(id, work)
+            self._step(id, Event.TRANSFORMED, now_s)
+        return []
+
+    def untouched(self, id: ContainerId, work: Work, now_s: float) -> list[Command]:
+        """A donor does not hold what it was taken for, and is as it was; its work gets something else."""
+        if not self._is_leaving(id):
+            self._step_aside(id, Event.UNTOUCHED)
+        return self._decide_again(replace(work, refused_by=work.refused_by | {id}), now_s)
+
+    def donor_lost(self, id: ContainerId, work: Work, reason: Reason, now_s: float) -> list[Command]:
+        """A donor turned out to be dead, or could not be woken; its work, which it never saw, gets something
+        else."""
+        doomed = self._doom([id], reason, now_s)
+        return [*doomed, *self._decide_again(work, now_s)]
+
+    def spoiled(self, id: ContainerId, work: Work, reason: Reason, now_s: float) -> list[Command]:
+        """A donor is neither what it was nor what it should be. The work gets something else; its own code may be
+        to blame, so for a while its function costs no other donor its container."""
+        self._distrusted[work.job.key] = now_s + self._settings.sharing.distrust_s
+        return self.donor_lost(id, work, reason, now_s)
+
     def removed(self, id: ContainerId, now_s: float) -> list[Command]:
         """A container has gone, and its memory is free."""
         if id not in self._containers:
@@ -202,6 +258,7 @@ class Scheduler:
         for setback in self._setbacks.values():
             if setback.until_s is not None and setback.until_s <= now_s:
                 setback.until_s = None
+        self._distrusted = {key: until_s for key, until_s in self._distrusted.items() if now_s < until_s}
         patience = self._settings.patience
         old = idle.expired(self.containers, patience, now_s=now_s)
         gone = self._doom(old, Reason(Why.IDLE, f"unused for {patience.keep_alive_s:g} s"), now_s)
@@ -247,11 +304,13 @@ class Scheduler:
         commands: list[Command] = []
         while self._queue:
             head = self._queue[0]
-            match self._decide(head.job):
+            match self._decide(head, now_s):
                 case pool.UseWarm(id):
                     commands.append(self._take(id, head, StartKind.WARM, now_s))
                 case pool.TakePrewarmed(id):
                     commands.append(self._take(id, head, StartKind.PREWARMED, now_s))
+                case pool.Transform() as decision:
+                    commands.append(self._claim(decision, head))
                 case pool.StartCold():
                     commands.append(self._start(head.job.kind, head.job.memory_mb, head, now_s))
                 case pool.Refuse():
@@ -264,13 +323,29 @@ class Scheduler:
             self._queue.popleft()
         return [*commands, *self._refill(now_s)]
 
-    def _decide(self, job: Job) -> pool.Decision:
+    def _decide(self, work: Work, now_s: float) -> pool.Decision:
+        found = self._donors(work, now_s)
         return pool.decide(
-            job,
+            work.job,
             self.containers,
             budget_mb=self._settings.memory_mb,
             starts_at_once=self._settings.starts_at_once,
+            donors=found,
+            estimates=self._estimate(work.job, [donor.key for donor in found if donor.key is not None]),
         )
+
+    def _donors(self, work: Work, now_s: float) -> tuple[Container, ...]:
+        if now_s < self._distrusted.get(work.job.key, now_s):
+            return ()
+        sharing = self._settings.sharing
+        return donors.find(work.job, self.containers, sharing, now_s=now_s, refused_by=work.refused_by)
+
+    def _decide_again(self, work: Work, now_s: float) -> list[Command]:
+        """The work has no container after all: it is first in the queue again."""
+        if self._is_closing:
+            return [Fail(work)]
+        self._queue.appendleft(work)
+        return self._proceed(now_s)
 
     def _refill(self, now_s: float) -> list[Command]:
         if self._is_closing:
@@ -302,15 +377,32 @@ class Scheduler:
         if work is not None:
             self._promised[start.container] = work
         self._containers[start.container] = Container(
-            start.container, kind, memory_mb, State.STARTING, start.key, now_s
+            start.container, kind, memory_mb, State.STARTING, start.key, now_s, work is None or work.job.shares
         )
         return start
 
     def _take(self, id: ContainerId, work: Work, start: StartKind, now_s: float) -> Run:
         is_paused = self._containers[id].state is State.PAUSED
-        self._containers[id] = replace(self._containers[id], key=work.job.key)
+        self._promise(id, work)
         self._step(id, Event.TAKEN, now_s)
         return Run(id, work, start, is_paused=is_paused)
+
+    def _claim(self, decision: pool.Transform, work: Work) -> Run:
+        """The donor keeps its function and its age until it has become the other: it may come back."""
+        donor = self._containers[decision.container]
+        assert donor.key == decision.source, "it was decided on what is there"
+        self._step_aside(donor.id, Event.CLAIMED)
+        return Run(
+            donor.id,
+            work,
+            StartKind.TRANSFORMED,
+            is_paused=donor.state is State.PAUSED,
+            transformation=Transformation(decision.source, decision.plan, decision.estimated_ms),
+        )
+
+    def _promise(self, id: ContainerId, work: Work) -> None:
+        """From here on the container is this function's."""
+        self._containers[id] = replace(self._containers[id], key=work.job.key, shares=work.job.shares)
 
     def _doom(self, ids: Iterable[ContainerId], reason: Reason, now_s: float) -> list[Command]:
         """Have these removed, unless they are on their way out already."""

@@ -59,7 +59,7 @@ class Activation:
     wait_time: int  # from the arrival of the request to the start of /init, or of /run if it was warm
     init_time: int | None = None  # only if /init was sent: this is how clients tell a cold start
     binding: str | None = None  # the package binding that it was invoked through, `ns/pkg`
-    instar: JsonObject | None = None  # what Instar says about the start: {"start": "cold" | "prewarmed" | "warm"}
+    instar: JsonObject | None = None  # what Instar says about the start: {"start": "cold" | "transformed" | …, …}
     logs: Sequence[str] = ()
     publish: bool = False
 

@@ -22,6 +22,7 @@ from instar_controller.clients.process import ProcessContainers
 from instar_controller.clients.threads import ThreadContainers
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
+from instar_controller.policies.estimates import Estimate, nothing_known
 
 
 @pytest.fixture(
@@ -59,11 +60,15 @@ def docker_rig(docker_engine: DockerEngine, action_image: str) -> Iterator[Docke
 
 @pytest.fixture
 def make_engine() -> Iterator[Callable[..., Engine]]:
-    """Makes engines; each takes `PoolSettings` and `EngineSettings`."""
+    """Makes engines; each takes `PoolSettings`, `EngineSettings` and an `Estimate`."""
     made: list[Engine] = []
 
-    def make(pool: PoolSettings | None = None, settings: EngineSettings | None = None) -> Engine:
-        made.append(Engine(pool or PoolSettings(), settings or EngineSettings(log_wait_ms=200)))
+    def make(
+        pool: PoolSettings | None = None,
+        settings: EngineSettings | None = None,
+        estimate: Estimate = nothing_known,
+    ) -> Engine:
+        made.append(Engine(pool or PoolSettings(), settings or EngineSettings(log_wait_ms=200), estimate))
         return made[-1]
 
     yield make

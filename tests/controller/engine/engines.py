@@ -13,6 +13,7 @@ from instar_controller.clients.threads import ThreadContainers
 from instar_controller.engines.invoker import EngineSettings, Invoker
 from instar_controller.engines.scheduler import PoolSettings, Remove
 from instar_controller.errors import ContainerError, StoreError
+from instar_controller.policies.estimates import Estimate, nothing_known
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Delivery, Ending, PendingLog
 from instar_controller.whisk.activation import Activation
@@ -71,8 +72,14 @@ class RiggedContainers:
             return forestalled
         return self.threads.post(id, path, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
 
-    def begin_log(self, id: ContainerId, *, limit_bytes: int) -> PendingLog:
-        return self.threads.begin_log(id, limit_bytes=limit_bytes)
+    def transform(self, id: ContainerId, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        forestalled = self.before_post(id, "/transform")
+        if forestalled is not None:
+            return forestalled
+        return self.threads.transform(id, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+
+    def begin_log(self, id: ContainerId, *, limit_bytes: int, mark: str | None = None) -> PendingLog:
+        return self.threads.begin_log(id, limit_bytes=limit_bytes, mark=mark)
 
     def pause(self, id: ContainerId) -> None:
         self.before_pause(id)
@@ -131,7 +138,7 @@ class WatchedDelivery:
 class Engine:
     """All of it. `gate` and `reached` are events that the functions see among their global names."""
 
-    def __init__(self, pool: PoolSettings, settings: EngineSettings) -> None:
+    def __init__(self, pool: PoolSettings, settings: EngineSettings, estimate: Estimate = nothing_known) -> None:
         self.gate = threading.Event()
         self.reached = threading.Event()
         self.store = WatchedStore()
@@ -146,6 +153,7 @@ class Engine:
             self.weights,
             pool=pool,
             settings=settings,
+            estimate=estimate,
             on_up=lambda start: self.up.put(start.container),
             on_removed=lambda remove, ending: self.gone.put((remove, ending)),
         )
@@ -174,5 +182,5 @@ class Engine:
 
 
 def start_of(activation: Activation) -> object:
-    """`cold`, `prewarmed` or `warm`, as the record says; None if no container was had."""
+    """`cold`, `prewarmed`, `transformed` or `warm`, as the record says; None if no container was had."""
     return None if activation.instar is None else activation.instar["start"]

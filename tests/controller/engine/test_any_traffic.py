@@ -1,17 +1,19 @@
 """The scheduler under random traffic, with containers that boot, answer, fall asleep, fail, die and leave in any
-order.
+order, become other functions, refuse to or are lost to it.
 
 Invariants: the memory of all containers never exceeds the budget; a container never has two jobs; a job runs
-only in a container of its own function, kind and memory, and is told to wake it exactly if it sleeps; nothing
-is asked of a container that is being put to sleep; no more boot at once than allowed; nothing is removed that
-is not to be removed, nor twice; and when everything under way has come to its end, every job has come out
-exactly once and nobody waits.
+only in a container of its own function, kind and memory, or in a donor of its kind and memory that was idle for
+long enough, shares, and has not refused this very job, and is told to wake it exactly if it sleeps; nothing
+is asked of a container that is being put to sleep or transformed; no more boot at once than allowed; nothing
+is removed that is not to be removed, nor twice; and when everything under way has come to its end, every job
+has come out exactly once and nobody waits.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Collection
 
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
@@ -30,19 +32,28 @@ from instar_controller.engines.scheduler import (
     Work,
 )
 from instar_controller.policies import pool
+from instar_controller.policies.donors import Sharing
+from instar_controller.policies.estimates import Estimates, Way
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.prewarm import StemCells
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
+from instar_controller.whisk.invocation import ContainerKey
 
 BUDGET_MB = 1024
 MEMORIES_MB = (128, 256, 512, 1024)
 KINDS = ("python:3", "pytorch:2")
+PRIVATE = "c"  # the function that shares nothing
 
 memories = st.sampled_from(MEMORIES_MB)
 kinds = st.sampled_from(KINDS)
+times_ms = st.sampled_from([None, 10.0, 100.0, 1000.0])
+
+
+def is_private(key: ContainerKey | None) -> bool:
+    return key is not None and key.action.startswith(f"guest/{PRIVATE}-")
 
 
 class Traffic(RuleBasedStateMachine):
@@ -50,8 +61,24 @@ class Traffic(RuleBasedStateMachine):
         cells=st.lists(st.tuples(kinds, memories), max_size=3, unique=True),
         at_once=st.integers(1, 3),
         pause_grace_s=st.sampled_from([None, 0.0, 2.0, 7.0]),
+        threshold_s=st.sampled_from([0.0, 1.0, 3.0]),
+        times=st.tuples(times_ms, times_ms, times_ms, times_ms, times_ms),
     )
-    def begin(self, cells: list[tuple[str, int]], at_once: int, pause_grace_s: float | None) -> None:
+    def begin(
+        self,
+        cells: list[tuple[str, int]],
+        at_once: int,
+        pause_grace_s: float | None,
+        threshold_s: float,
+        times: tuple[float | None, ...],
+    ) -> None:
+        warm_ms, prewarmed_ms, cold_ms, reload_ms, plan_ms = times
+
+        def estimate(job: Job, donors: Collection[ContainerKey]) -> Estimates:
+            plans = {} if plan_ms is None else {donor: Way({}, plan_ms) for donor in donors}
+            return Estimates(warm_ms, prewarmed_ms, cold_ms, reload_ms, plans)
+
+        self.threshold_s = threshold_s
         numbers = itertools.count(1)
         self.ids = itertools.count(1)
         self.at_once = at_once
@@ -60,13 +87,16 @@ class Traffic(RuleBasedStateMachine):
                 memory_mb=BUDGET_MB,
                 starts_at_once=at_once,
                 patience=Patience(5.0, pause_grace_s),
+                sharing=Sharing(idle_threshold_s=threshold_s, distrust_s=3.0),
                 stem_cells=tuple(StemCells(kind, memory_mb, 1) for kind, memory_mb in cells),
             ),
             lambda: ContainerId(f"c{next(numbers)}"),
+            estimate,
         )
         self.now_s = 0.0
         self.starting: list[Start] = []
         self.running: list[Run] = []
+        self.transforming: list[Run] = []
         self.collecting: list[ContainerId] = []
         self.pausing: list[ContainerId] = []
         self.asleep: set[ContainerId] = set()
@@ -81,17 +111,26 @@ class Traffic(RuleBasedStateMachine):
                 case Start():
                     self.starting.append(command)
                 case Run(id, work):
-                    assert id not in [run.container for run in self.running]
+                    assert id not in [run.container for run in (*self.running, *self.transforming)]
                     assert id not in self.collecting
                     assert id not in self.pausing
                     assert command.is_paused == (id in self.asleep)
                     self.asleep.discard(id)
                     taken = next(c for c in self.scheduler.containers if c.id == id)
                     wanted = work.job
-                    assert (taken.key, taken.kind, taken.memory_mb) == (wanted.key, wanted.kind, wanted.memory_mb)
-                    self.running.append(command)
+                    assert (taken.kind, taken.memory_mb) == (wanted.kind, wanted.memory_mb)
+                    if command.transformation is None:
+                        assert taken.key == wanted.key
+                        self.running.append(command)
+                        continue
+                    assert taken.key == command.transformation.source != wanted.key
+                    assert taken.state is State.TRANSFORMING
+                    assert taken.last_used_s + self.threshold_s <= self.now_s
+                    assert not is_private(taken.key) and not is_private(wanted.key)
+                    assert id not in work.refused_by
+                    self.transforming.append(command)
                 case Pause(id):
-                    assert id not in [run.container for run in self.running]
+                    assert id not in [run.container for run in (*self.running, *self.transforming)]
                     assert id not in (*self.collecting, *self.pausing, *self.removing, *self.asleep)
                     self.pausing.append(id)
                 case Remove(id, reason):
@@ -105,7 +144,7 @@ class Traffic(RuleBasedStateMachine):
     def submit(self, name: str, kind: str, memory_mb: int) -> None:
         id = ActivationId(str(next(self.ids)))
         self.submitted.append(id)
-        work = Work(id, Job(function(f"{name}-{kind}-{memory_mb}"), kind, memory_mb))
+        work = Work(id, Job(function(f"{name}-{kind}-{memory_mb}"), kind, memory_mb, name != PRIVATE))
         self.obey(self.scheduler.submit(work, self.now_s))
 
     @precondition(lambda self: self.starting)
@@ -119,7 +158,7 @@ class Traffic(RuleBasedStateMachine):
     @rule(data=st.data(), how=st.sampled_from(["answered", "broken", "put back"]))
     def end_of_run(self, data: st.DataObject, how: str) -> None:
         run = self.running.pop(data.draw(st.integers(0, len(self.running) - 1)))
-        if how == "put back" and not run.work.is_second_try:
+        if how == "put back" and run.transformation is None and not run.work.is_second_try:
             reason = Reason(Why.RESUME_FAILED if run.is_paused else Why.UNREACHABLE)
             self.obey(self.scheduler.put_back(run.container, run.work, reason, self.now_s))
             return
@@ -129,6 +168,23 @@ class Traffic(RuleBasedStateMachine):
             self.obey(self.scheduler.answered(run.container, self.now_s))
         else:
             self.obey(self.scheduler.broken(run.container, Reason(Why.RUN_FAILED), self.now_s))
+
+    @precondition(lambda self: self.transforming)
+    @rule(data=st.data(), how=st.sampled_from(["transformed", "untouched", "lost", "spoiled"]))
+    def end_of_transformation(self, data: st.DataObject, how: str) -> None:
+        run = self.transforming.pop(data.draw(st.integers(0, len(self.transforming) - 1)))
+        match how:
+            case "transformed":
+                self.running.append(run)
+                self.obey(self.scheduler.transformed(run.container, run.work, self.now_s))
+            case "untouched":
+                self.obey(self.scheduler.untouched(run.container, run.work, self.now_s))
+            case "lost":
+                reason = Reason(Why.RESUME_FAILED if run.is_paused else Why.UNREACHABLE)
+                self.obey(self.scheduler.donor_lost(run.container, run.work, reason, self.now_s))
+            case _:
+                reason = Reason(Why.TRANSFORMATION_FAILED)
+                self.obey(self.scheduler.spoiled(run.container, run.work, reason, self.now_s))
 
     @precondition(lambda self: self.collecting)
     @rule(data=st.data())
@@ -177,10 +233,14 @@ class Traffic(RuleBasedStateMachine):
         assert all(count == 1 for count in self.completed.values())
 
     def teardown(self) -> None:
-        while self.starting or self.running or self.collecting or self.pausing or self.removing:
+        while self.starting or self.transforming or self.running or self.collecting or self.pausing or self.removing:
             for start in self.starting[:1]:
                 self.starting.remove(start)
                 self.obey(self.scheduler.came_up(start.container, self.now_s))
+            for run in self.transforming[:1]:
+                self.transforming.remove(run)
+                self.running.append(run)
+                self.obey(self.scheduler.transformed(run.container, run.work, self.now_s))
             for run in self.running[:1]:
                 self.running.remove(run)
                 self.completed[run.work.id] += 1

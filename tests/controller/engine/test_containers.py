@@ -13,7 +13,7 @@ from makers import Maker
 
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Containers, Ending, PendingLog
+from instar_controller.ports import UNTOUCHED, Containers, Ending, PendingLog
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
 C1, C2 = ContainerId("c1"), ContainerId("c2")
@@ -200,3 +200,21 @@ def test_closing_removes_whatever_is_left_and_starts_no_more(maker: Maker) -> No
     assert ended.get(timeout=5) == C1
     with pytest.raises(ContainerError, match="its maker is closed"):
         start(maker.containers)
+
+
+def test_a_container_that_holds_something_else_than_a_plan_begins_with_is_untouched(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    log = init(containers, SPEAKING)
+    value = {"name": "g", "main": "main", "binary": False, "code": RAISING, "env": {}}
+    body = json.dumps({"value": value, "plan": {"from": "what it never was"}, "mark": "the mark"}).encode()
+    outcome = containers.transform(C1, body, timeout_ms=60_000, max_reply_bytes=MIB)
+    assert isinstance(outcome, Replied) and outcome.status == UNTOUCHED
+    outcome = run(containers, {"n": 1})
+    assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 1}
+    assert log.collect(timeout_ms=5000).is_complete
+
+
+def test_what_is_not_there_becomes_nothing_else(maker: Maker) -> None:
+    with pytest.raises(ContainerError):
+        maker.containers.transform(C1, b"{}", timeout_ms=1000, max_reply_bytes=MIB)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jobs import action, invocation
 
 from instar_controller.engines import records
-from instar_controller.engines.records import Course, Interval
+from instar_controller.engines.records import Course, Interval, Origin
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.response import Response, Status
 
@@ -60,3 +60,28 @@ def test_the_record_names_the_action_by_its_path_and_the_caller_by_its_namespace
     activation = records.activation(foreign, Course(), FINE, now_ms=0)
     assert (activation.namespace, activation.subject, activation.path) == ("other", "other", "guest/ml/classify")
     assert activation.limits == {"timeout": 60_000, "memory": 256, "logs": 10, "concurrency": 1}
+
+
+def test_a_transformed_start_counts_its_transformation_and_tells_estimate_and_truth() -> None:
+    course = Course(
+        init=Interval(ARRIVAL + 30, ARRIVAL + 42),
+        run=Interval(ARRIVAL + 42, ARRIVAL + 62),
+        start="transformed",
+        origin=Origin(action="guest/old", is_planned=True, estimated_ms=27.6, begun_ms=ARRIVAL + 22),
+    )
+    activation = record(course)
+    assert (activation.wait_time, activation.init_time, activation.duration) == (30, 12, 32)
+    assert activation.instar == {
+        "start": "transformed",
+        "from": "guest/old",
+        "by": "plan",
+        "estimatedMs": 28,
+        "actualMs": 40,
+        "initMs": 12,
+        "runMs": 20,
+    }
+
+
+def test_where_the_container_came_from_is_told_to_nobody_else() -> None:
+    course = Course(start="transformed", origin=Origin(None, is_planned=False, estimated_ms=90, begun_ms=0))
+    assert record(course).instar == {"start": "transformed", "by": "load", "estimatedMs": 90}
