@@ -34,6 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     memory = f"memory of all containers together (default {pool.memory_mb})"
     prewarm = "containers that wait for an action; may be repeated; or 'none' (default: one of each kind)"
     keep_alive = f"seconds after which an idle container goes (default {pool.patience.keep_alive_s:g})"
+    threshold = "seconds after which an idle container may become another function"
+    across = "let idle containers become functions of other namespaces, too: for namespaces that trust each other"
     grace = f"seconds after which an idle Docker container is paused (default {docker.pause_grace_s:g})"
     store = "where weights are kept for all containers, or 'none' (default: $INSTAR_STORE or ~/.cache/instar)"
     add = parser.add_argument
@@ -49,6 +51,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--memory", type=int, default=pool.memory_mb, metavar="MB", help=memory)
     add("--prewarm", action="append", default=[], metavar="KIND:MB:COUNT", help=prewarm)
     add("--keep-alive", type=float, default=pool.patience.keep_alive_s, metavar="S", help=keep_alive)
+    add(
+        "--idle-threshold",
+        type=float,
+        default=pool.sharing.idle_threshold_s,
+        metavar="S",
+        help=f"{threshold} (default {pool.sharing.idle_threshold_s:g})",
+    )
+    add("--share-across-namespaces", action="store_true", help=f"{across} (default: no)")
     add(
         "--containers",
         choices=(settings.PROCESS, settings.DOCKER),
@@ -82,6 +92,9 @@ def run(arguments: argparse.Namespace) -> int:
             ),
             manifest=kinds,
             store=settings.store_folder(arguments.store, os.environ),
+            sharing=settings.sharing_of(
+                arguments.idle_threshold, share_across_namespaces=arguments.share_across_namespaces
+            ),
         )
         serving.serve(chosen, os.environ, _print_json if arguments.json else _print_text)
     except ControllerError as error:

@@ -15,6 +15,7 @@ from instar.weights.store import default_root
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import SettingsError
+from instar_controller.policies.donors import Sharing
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
 from instar_controller.whisk import manifest as manifests
@@ -80,6 +81,7 @@ def make(
     docker: DockerSettings | None = None,
     manifest: Manifest = DEFAULT,
     store: Path | None = None,
+    sharing: Sharing | None = None,
 ) -> ServeSettings:
     """Settings from what the command line says. Raises `SettingsError`."""
     limits = limits_of(memory_mb)
@@ -99,6 +101,7 @@ def make(
         pool=PoolSettings(
             memory_mb=memory_mb,
             patience=Patience(keep_alive_s, docker.pause_grace_s if docker else None),
+            sharing=sharing or Sharing(),
             stem_cells=tuple(stem_cells),
         ),
         engine=EngineSettings(threads=32 + 2 * containers),
@@ -107,6 +110,13 @@ def make(
         docker=docker,
         store=None if store is None else store.expanduser().absolute(),
     )
+
+
+def sharing_of(idle_threshold_s: float, *, share_across_namespaces: bool) -> Sharing:
+    """What `--idle-threshold` and `--share-across-namespaces` say. Raises `SettingsError`."""
+    if not idle_threshold_s >= 0:
+        raise SettingsError(f"--idle-threshold {idle_threshold_s:g} is no number of seconds from 0 on")
+    return Sharing(idle_threshold_s, share_across_namespaces)
 
 
 def store_folder(text: str | None, environment: Mapping[str, str]) -> Path | None:

@@ -10,6 +10,7 @@ import pytest
 
 from instar_controller import settings
 from instar_controller.errors import SettingsError
+from instar_controller.policies.donors import Sharing
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
 
@@ -170,3 +171,15 @@ def test_a_manifest_that_is_not_there_or_not_needed_is_refused(tmp_path: Path) -
         settings.read_manifest(tmp_path / "none.json", containers="docker")
     with pytest.raises(SettingsError, match="a manifest names images; add --containers docker"):
         settings.read_manifest(tmp_path / "none.json", containers="process")
+
+
+def test_a_container_is_shared_after_a_minute_and_within_its_namespace_unless_told_otherwise() -> None:
+    assert make().pool.sharing == Sharing(idle_threshold_s=60.0, share_across_namespaces=False)
+    told = settings.sharing_of(5.0, share_across_namespaces=True)
+    assert make(sharing=told).pool.sharing == Sharing(idle_threshold_s=5.0, share_across_namespaces=True)
+
+
+@pytest.mark.parametrize("seconds", [-1.0, float("nan")])
+def test_an_idle_threshold_that_is_no_time_is_refused(seconds: float) -> None:
+    with pytest.raises(SettingsError, match=r"--idle-threshold .* is no number of seconds"):
+        settings.sharing_of(seconds, share_across_namespaces=False)
