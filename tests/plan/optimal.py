@@ -43,4 +43,4 @@ def cost_ns(source: Outline, target: Outline, costs: Costs) -> float:
 
 def linear_ns(source: Outline, target: Outline, costs: Costs) -> float:
     """What the planner's steps cost."""
-    return costs.cost_ns(amounts.of_steps(planner.steps(source, target)))
+    return costs.cost_ns(amounts.of_steps(planner.steps(source, target, costs)))

@@ -37,7 +37,7 @@ def main() -> None:
             start = time.perf_counter_ns()
             found = planner.plan(source, target, PLAUSIBLE)
             times.append((time.perf_counter_ns() - start) / 1000)
-        steps = planner.steps(source, target)
+        steps = planner.steps(source, target, PLAUSIBLE)
         plan = Plan(source.digest, target.digest, source.graph_digest, target.graph_digest, steps, found.estimate)
         start = time.perf_counter_ns()
         assert replay.arrives(plan, source, target)

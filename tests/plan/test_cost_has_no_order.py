@@ -17,16 +17,16 @@ from tests.plan.strategies import costs, pairs
 
 @given(pairs(), costs(), st.integers(0, 2**32))
 def test_cost_is_the_same_in_every_order(pair: tuple[Package, Package], rates: Costs, seed: int) -> None:
-    steps = list(planner.steps(*map(outline, pair)))
+    steps = list(planner.steps(*map(outline, pair), rates))
     before = rates.cost_ns(amounts.of_steps(steps))
     random.Random(seed).shuffle(steps)
     assert rates.cost_ns(amounts.of_steps(steps)) == before
 
 
-@given(pairs())
-def test_every_step_is_counted(pair: tuple[Package, Package]) -> None:
+@given(pairs(), costs())
+def test_every_step_is_counted(pair: tuple[Package, Package], rates: Costs) -> None:
     source, target = map(outline, pair)
-    steps = planner.steps(source, target)
+    steps = planner.steps(source, target, rates)
     work = amounts.of_steps(steps)
     edges = int(source.skeleton != target.skeleton)
     assert work["replace"] + work["reshape"] + work["reduce"] + work["add"] + edges == len(steps)

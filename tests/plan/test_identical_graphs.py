@@ -7,22 +7,23 @@ from hypothesis import strategies as st
 
 from instar.package import Package
 from instar.plan import planner
+from instar.plan.costs import Costs
 from instar.plan.metaops import Replace
 from instar.plan.outline import outline
-from tests.plan.strategies import package_of, packages
+from tests.plan.strategies import PLAUSIBLE, costs, package_of, packages
 
 
-@given(packages(), st.lists(st.integers(0, 5), min_size=3, max_size=3))
-def test_models_of_one_graph_need_replacements_only(model: Package, numbers: list[int]) -> None:
+@given(packages(), st.lists(st.integers(0, 5), min_size=3, max_size=3), costs())
+def test_models_of_one_graph_need_replacements_only(model: Package, numbers: list[int], rates: Costs) -> None:
     source, target = outline(model), outline(package_of(model.graph, numbers.__getitem__))
-    steps = planner.steps(source, target)
+    steps = planner.steps(source, target, rates)
     assert len(steps) == len(model.graph.nodes)
     assert all(isinstance(step, Replace) for step in steps)
 
 
 @given(packages())
 def test_a_model_becomes_itself_without_moving_anything(model: Package) -> None:
-    for step in planner.steps(outline(model), outline(model)):
+    for step in planner.steps(outline(model), outline(model), PLAUSIBLE):
         assert isinstance(step, Replace)
         assert (step.views, step.moved_bytes) == (0, 0)
 
@@ -32,6 +33,6 @@ def test_a_sibling_moves_the_bytes_of_the_weights_that_differ(model: Package) ->
     """Each weight that an operator uses is counted once, however often it is used."""
     source = outline(package_of(model.graph, lambda index: index))
     target = outline(package_of(model.graph, lambda index: index + 1000))
-    steps = planner.steps(source, target)
+    steps = planner.steps(source, target, PLAUSIBLE)
     assert sum(step.moved_bytes for step in steps if isinstance(step, Replace)) == target.nbytes
     assert target.views <= len(model.tensors)

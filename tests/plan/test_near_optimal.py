@@ -9,11 +9,14 @@ import statistics
 import pytest
 from hypothesis import given
 
+from instar.graph import ir
 from instar.package import Package
+from instar.plan import planner
 from instar.plan.costs import Costs
+from instar.plan.metaops import Add, Edge, Reduce, Reshape
 from instar.plan.outline import outline
 from tests.plan import optimal
-from tests.plan.strategies import PLAUSIBLE, costs, network, pairs
+from tests.plan.strategies import PLAUSIBLE, costs, network, package_of, pairs
 
 ROUNDING = 1 - 1e-9
 
@@ -35,6 +38,33 @@ def test_plans_between_random_networks_cost_little_more_than_optimal_ones(seed: 
     ]
     print(f"seed {seed}: linear/optimal median {statistics.median(ratios):.4f}, worst {max(ratios):.4f}")
     assert min(ratios) >= ROUNDING and max(ratios) <= 1.10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_plans_cost_little_more_than_optimal_ones_at_odd_rates_too(seed: int) -> None:
+    """Each rate up to thirty times more or less than it is likely to be, so that reshaping may not be worth it."""
+    rng = random.Random(seed)
+    models = [outline(network(rng)) for _ in range(3)]
+    for _ in range(5):
+        rates = Costs("odd", {name: rate * 10 ** rng.uniform(-1.5, 1.5) for name, rate in PLAUSIBLE.rates_ns.items()})
+        for a, b in itertools.permutations(models, 2):
+            ratio = optimal.linear_ns(a, b, rates) / optimal.cost_ns(a, b, rates)
+            assert ROUNDING <= ratio <= 1.10, f"seed {seed}: {ratio:.4f} at {rates}"
+
+
+def test_an_operator_is_made_anew_where_reshaping_costs_more() -> None:
+    narrow, wide = (outline(one_operator(width)) for width in (4, 8))
+    for add, kinds in ((99.0, {Add, Reduce, Edge}), (101.0, {Reshape, Edge})):
+        rates = Costs(
+            "made up", {"reshape": 150.0, "reduce": 20.0, "add": 1.0, "add aten.relu.default": add + 30.0 - 1.0}
+        )
+        assert {type(step) for step in planner.steps(narrow, wide, rates)} == kinds
+
+
+def one_operator(width: int) -> Package:
+    full = ir.TensorType("float32", (2, width))
+    node = ir.Node("aten.relu.default", (ir.Value(0),), (), full)
+    return package_of(ir.Graph((full,), (), (node,), (ir.Value(1),)), lambda _: 0)
 
 
 def test_plans_between_real_models_cost_little_more_than_optimal_ones(real_models: dict[str, Package]) -> None:

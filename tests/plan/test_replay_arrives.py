@@ -15,7 +15,7 @@ from instar.plan.costs import Costs
 from instar.plan.outline import outline
 from instar.plan.plans import Plan
 from instar.plan.replay import apply, arrives, replay
-from tests.plan.strategies import pairs
+from tests.plan.strategies import costs, pairs
 
 # Loading takes for ever, so there always is a plan.
 TRANSFORM = Costs("any", {"load": 1e9})
@@ -42,10 +42,10 @@ def test_a_plan_between_any_two_models_arrives(pair: tuple[Package, Package]) ->
     check(*pair)
 
 
-@given(pairs(), st.integers(0, 2**32))
-def test_steps_arrive_in_any_order(pair: tuple[Package, Package], seed: int) -> None:
+@given(pairs(), costs(), st.integers(0, 2**32))
+def test_steps_arrive_at_any_costs_and_in_any_order(pair: tuple[Package, Package], rates: Costs, seed: int) -> None:
     source, target = map(outline, pair)
-    steps = list(planner.steps(source, target))
+    steps = list(planner.steps(source, target, rates))
     random.Random(seed).shuffle(steps)
     assert apply(tuple(steps), source.skeleton) == target.skeleton
 

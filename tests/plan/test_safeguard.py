@@ -18,7 +18,7 @@ from tests.plan.test_replay_refuses import SOURCE, TARGET
 def test_a_plan_is_returned_only_when_it_is_estimated_cheaper(pair: tuple[Package, Package], rates: Costs) -> None:
     source, target = map(outline, pair)
     found = planner.plan(source, target, rates)
-    work = amounts.of_transformation(source, target, planner.steps(source, target))
+    work = amounts.of_transformation(source, target, planner.steps(source, target, rates))
     transform, load = (round(rates.cost_ns(w)) for w in (work, amounts.of_load(target)))
     assert (found.estimate.transform_ns, found.estimate.load_ns) == (transform, load)
     assert isinstance(found, Plan) == (transform < load)

@@ -18,7 +18,7 @@ from instar.plan.outline import Outline
 
 Amounts = Mapping[str, int]
 
-# Of a plan's steps. An Add also counts under `add <operator>`.
+# Of a plan's steps. An Add also counts under `adding(operator)`.
 REPLACE, RESHAPE, REDUCE, ADD, EDGE = "replace", "reshape", "reduce", "add", "edge"  # edge: operators of the program
 VIEW = "view"  # weights that get a new view
 MOVED = "moved byte"  # bytes of weights whose content is not what it was
@@ -40,9 +40,18 @@ class Costs:
     device: str
     rates_ns: Mapping[str, float]
 
+    def rate_ns(self, name: str) -> float:
+        """Nanoseconds for one of an amount."""
+        return self.rates_ns.get(name, 0.0)
+
     def cost_ns(self, amounts: Amounts) -> float:
         """What these amounts of work cost, in nanoseconds."""
         return math.fsum(rate * amounts.get(name, 0) for name, rate in self.rates_ns.items())
+
+
+def adding(operator: str) -> str:
+    """The name under which operators of one type are counted that are added, beside `ADD`."""
+    return f"{ADD} {operator}"
 
 
 def of_steps(steps: Iterable[Step]) -> dict[str, int]:
@@ -66,7 +75,7 @@ def of_steps(steps: Iterable[Step]) -> dict[str, int]:
             reshaped += 1
         else:
             added[step.operator] = added.get(step.operator, 0) + 1
-    amounts = {f"{ADD} {operator}": count for operator, count in added.items()}
+    amounts = {adding(operator): count for operator, count in added.items()}
     amounts |= {REPLACE: replaced, RESHAPE: reshaped, REDUCE: reduced, ADD: sum(added.values()), EDGE: edged}
     return amounts | {VIEW: views, MOVED: moved}
 

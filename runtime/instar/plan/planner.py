@@ -17,7 +17,7 @@ from instar.plan.plans import Estimate, LoadInstead, Plan
 
 def plan(source: Outline, target: Outline, costs: Costs) -> Plan | LoadInstead:
     """How a live `source` best becomes `target`."""
-    found = steps(source, target)
+    found = steps(source, target, costs)
     estimate = Estimate(
         transform_ns=round(costs.cost_ns(amounts.of_transformation(source, target, found))),
         load_ns=round(costs.cost_ns(amounts.of_load(target))),
@@ -29,15 +29,22 @@ def plan(source: Outline, target: Outline, costs: Costs) -> Plan | LoadInstead:
     )
 
 
-def steps(source: Outline, target: Outline) -> tuple[Step, ...]:
-    """All steps that make the source's graph of the target's, the target's operators in execution order."""
+def steps(source: Outline, target: Outline, costs: Costs) -> tuple[Step, ...]:
+    """All steps that make the target's graph of the source's, the target's operators in execution order."""
     found = matching.match(source, target)
+    dear = _dear(target, costs)
     result: list[Step] = []
     for position, origin in enumerate(found):
         if origin == matching.NONE:
             result.append(added(target, position))
-        else:
-            result.append(matched(source, origin, target, position))
+            continue
+        step: Step = matched(source, origin, target, position)
+        if dear and type(step) is Reshape and step.operator in dear:
+            anew = added(target, position)
+            if _is_cheaper(anew, step, dear[step.operator], costs):
+                found[position] = matching.NONE
+                step = anew
+        result.append(step)
     result += [Reduce(source.operators[position], position) for position in matching.unmatched(source, found)]
     if source.skeleton != target.skeleton:
         result.append(Edge(len(target.operators), target.skeleton.wiring))
@@ -59,6 +66,21 @@ def added(target: Outline, position: int) -> Add:
     held = target.holdings[position]
     form = target.skeleton.forms[position]
     return Add(target.operators[position], position, form, len(held), sum([h.nbytes for h in held]))
+
+
+def _dear(target: Outline, costs: Costs) -> dict[str, float]:
+    """By how much reshaping costs more than removing and adding, for the operators where it does."""
+    rate = costs.rate_ns
+    surplus = rate(amounts.RESHAPE) - rate(amounts.REDUCE) - rate(amounts.ADD)
+    if surplus <= 0:
+        return {}
+    found = {operator: surplus - rate(amounts.adding(operator)) for operator in target.by_operator}
+    return {operator: more for operator, more in found.items() if more > 0}
+
+
+def _is_cheaper(anew: Add, step: Reshape, surplus: float, costs: Costs) -> bool:
+    views, moved = anew.views - step.views, anew.moved_bytes - step.moved_bytes
+    return views * costs.rate_ns(amounts.VIEW) + moved * costs.rate_ns(amounts.MOVED) < surplus
 
 
 def _changes(old: tuple[Holding, ...], new: tuple[Holding, ...]) -> tuple[int, int]:
