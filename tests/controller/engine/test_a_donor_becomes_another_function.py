@@ -193,6 +193,22 @@ def test_a_donor_that_dies_under_it_goes_and_the_job_is_answered_by_the_next_bes
     assert engine.gone.get(timeout=WAIT_S)[0].container == C1
 
 
+def test_a_dead_donor_leaves_the_job_its_second_try(engine: Engine) -> None:
+    warm(engine, old())
+    shutting_down = Replied(503, b"{}", 2)
+    left = ["/transform", "/init"]
+
+    def refuse_each_once(_: ContainerId, path: str) -> Outcome | None:
+        if path not in left:
+            return None
+        left.remove(path)
+        return shutting_down
+
+    engine.containers.before_post = refuse_each_once
+    assert engine.run(new()).response.status is Status.SUCCESS
+    assert left == []
+
+
 def test_code_that_cannot_be_loaded_costs_one_donor_and_fails_as_it_would_have(engine: Engine) -> None:
     broken = "def main(args)\n"
     warm(engine, old())

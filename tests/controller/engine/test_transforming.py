@@ -26,6 +26,7 @@ from instar_controller.errors import IllegalTransitionError
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.estimates import Estimates, Way
 from instar_controller.policies.idle import Patience
+from instar_controller.policies.prewarm import StemCells
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
@@ -318,3 +319,18 @@ def test_who_shares_nothing_gets_no_donor() -> None:
     make_warm(pool, C1, work("a", "old"), 0.0)
     private = Work(ActivationId("b"), job("private", shares=False))
     assert pool.submit(private, 100.0) == [start(C2, private)]
+
+
+def test_a_stem_cell_that_was_taken_by_who_shares_nothing_is_no_donor() -> None:
+    numbers = itertools.count(1)
+    settings = PoolSettings(memory_mb=512, stem_cells=(StemCells("python:3", 256, 1),))
+    pool = Scheduler(settings, lambda: ContainerId(f"c{next(numbers)}"), estimate)
+    pool.tick(0.0)
+    pool.came_up(C1, 0.0)
+    private = Work(ActivationId("a"), job("private", shares=False))
+    (run, *_) = pool.submit(private, 1.0)
+    assert run == Run(C1, private, StartKind.PREWARMED)
+    pool.answered(C1, 1.0)
+    pool.collected(C1, 1.0)
+    pool.start_failed(C2, 1.0)
+    assert pool.submit(NEW, 100.0) == [start(C3, NEW)]
