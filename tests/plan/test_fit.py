@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import random
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import nnls
 
 from instar.errors import PlanError
 from instar.plan import fit
@@ -47,6 +51,25 @@ def test_no_rate_is_negative_however_odd_the_times(seed: int) -> None:
     fitted = fit.fit(odd, device="made up")
     assert all(rate >= 0 for rate in fitted.costs.rates_ns.values())
     assert fitted.error.within_30 < 0.9  # and it says that they explain little
+
+
+@given(st.integers(0, 2**32), st.integers(1, 12), st.integers(3, 30))
+def test_no_other_rates_explain_the_times_better(seed: int, columns: int, count: int) -> None:
+    """Invariant: the error is that of scipy's solver, also where amounts hang together and times follow no rule."""
+    rng = np.random.default_rng(seed)
+    work = rng.integers(0, 1000, (count, columns)) * 10 ** rng.integers(0, 6, columns)
+    work[:, : columns // 2] = work[:, columns - columns // 2 :] * rng.integers(1, 4)  # one is a multiple of another
+    work[:, -1] += 1
+    times = rng.uniform(1, 1e9, count)
+    found = [
+        Sample({str(c): int(n) for c, n in enumerate(row)}, float(t)) for row, t in zip(work, times, strict=True)
+    ]
+    rates = fit.fit(found, device="made up").costs.rates_ns
+    names = [int(name) for name in rates]
+    shares = work[:, names] / times[:, None]
+    ours = np.linalg.norm(shares @ np.array([rates[str(n)] for n in names]) - 1)
+    least = nnls(shares / np.linalg.norm(shares, axis=0), np.ones(count))[1]
+    assert ours <= least * (1 + 1e-6) + 1e-6
 
 
 def test_amounts_that_always_go_together_share_a_rate_that_adds_up() -> None:

@@ -119,20 +119,21 @@ def _active_set(gram: Matrix, wanted: list[float]) -> list[float]:
         inside.append(max(outside, key=slope.__getitem__))
         while True:
             best = _solve([[gram[i][j] for j in inside] for i in inside], [wanted[i] for i in inside])
+            pairs = list(zip(inside, best, strict=True))
             if min(best) > 0:
+                for i, b in pairs:
+                    found[i] = b
                 break
             # Go towards the best only as far as everything stays at or above zero, and leave out what got there.
-            step = min(found[i] / (found[i] - b) for i, b in zip(inside, best, strict=True) if b <= 0)
-            for i, b in zip(inside, best, strict=True):
-                found[i] += step * (b - found[i])
-            gone = [i for i, b in zip(inside, best, strict=True) if b <= 0 and found[i] <= tolerance]
-            for i in gone:
+            limits = {i: found[i] / (found[i] - b) if found[i] > b else 0.0 for i, b in pairs if b <= 0}
+            first = min(limits, key=limits.__getitem__)
+            for i, b in pairs:
+                found[i] += limits[first] * (b - found[i])
+            for i in [i for i in limits if i == first or found[i] <= tolerance]:
                 inside.remove(i)
                 found[i] = 0.0
             if not inside:
                 break
-        for i, b in zip(inside, best, strict=False):
-            found[i] = b
     return found
 
 
