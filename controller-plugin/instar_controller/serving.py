@@ -36,7 +36,7 @@ from instar_controller.clients.memory import MemoryWeights
 from instar_controller.clients.process import ProcessContainers
 from instar_controller.clients.weights import StoreWeights
 from instar_controller.engines.invoker import Invoker
-from instar_controller.engines.scheduler import Start
+from instar_controller.engines.orders import Start
 from instar_controller.errors import SettingsError, StoreError
 from instar_controller.policies.removal import Reason
 from instar_controller.policies.snapshot import ContainerId

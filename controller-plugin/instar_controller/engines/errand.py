@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from instar_controller.engines import messages, records
+from instar_controller.engines.orders import Run, StartKind, Transformation
 from instar_controller.engines.records import Course, Interval, Origin
-from instar_controller.engines.scheduler import Run, StartKind, Transformation
 from instar_controller.errors import ContainerError
 from instar_controller.policies import removal
 from instar_controller.policies.removal import Reason, Why

@@ -23,19 +23,8 @@ from dataclasses import dataclass
 from instar_controller.engines import logs, messages
 from instar_controller.engines.debts import Debts
 from instar_controller.engines.errand import Errand, Made, Spoiled, Unseen, Untouched
-from instar_controller.engines.scheduler import (
-    Command,
-    Fail,
-    Pause,
-    PoolSettings,
-    Remove,
-    Run,
-    Scheduler,
-    Start,
-    StartKind,
-    Transformation,
-    Work,
-)
+from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Transformation, Work
+from instar_controller.engines.scheduler import PoolSettings, Scheduler
 from instar_controller.errors import ContainerError, OverloadedError, StoreError
 from instar_controller.policies import estimates
 from instar_controller.policies.estimates import Estimate

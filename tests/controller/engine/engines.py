@@ -11,7 +11,8 @@ from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.memory import MemoryStore, MemoryWeights
 from instar_controller.clients.threads import ThreadContainers
 from instar_controller.engines.invoker import EngineSettings, Invoker
-from instar_controller.engines.scheduler import PoolSettings, Remove
+from instar_controller.engines.orders import Remove
+from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ContainerError, StoreError
 from instar_controller.policies.estimates import Estimate, nothing_known
 from instar_controller.policies.snapshot import ContainerId

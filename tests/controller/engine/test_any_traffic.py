@@ -20,17 +20,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from worlds import function
 
-from instar_controller.engines.scheduler import (
-    Command,
-    Fail,
-    Pause,
-    PoolSettings,
-    Remove,
-    Run,
-    Scheduler,
-    Start,
-    Work,
-)
+from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, Work
+from instar_controller.engines.scheduler import PoolSettings, Scheduler
 from instar_controller.policies import pool
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.estimates import Estimates, Way

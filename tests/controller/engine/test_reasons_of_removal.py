@@ -10,7 +10,8 @@ from engines import WAIT_S, Engine
 from jobs import action, invocation
 
 from instar_controller.engines.invoker import EngineSettings
-from instar_controller.engines.scheduler import PoolSettings, Remove
+from instar_controller.engines.orders import Remove
+from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId

@@ -7,18 +7,8 @@ from dataclasses import replace
 
 from worlds import function, job
 
-from instar_controller.engines.scheduler import (
-    Command,
-    Fail,
-    Pause,
-    PoolSettings,
-    Remove,
-    Run,
-    Scheduler,
-    Start,
-    StartKind,
-    Work,
-)
+from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Work
+from instar_controller.engines.scheduler import PoolSettings, Scheduler
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.prewarm import StemCells

@@ -9,19 +9,8 @@ from dataclasses import replace
 import pytest
 from worlds import function, job
 
-from instar_controller.engines.scheduler import (
-    Command,
-    Fail,
-    Pause,
-    PoolSettings,
-    Remove,
-    Run,
-    Scheduler,
-    Start,
-    StartKind,
-    Transformation,
-    Work,
-)
+from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Transformation, Work
+from instar_controller.engines.scheduler import PoolSettings, Scheduler
 from instar_controller.errors import IllegalTransitionError
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.estimates import Estimates, Way
