@@ -46,6 +46,7 @@ class Bringing:
         self.error: InstarError | None = None
         self.fetched_bytes = self.reused_bytes = 0
         self.begun = 0
+        self.waited_for = threading.Event()  # somebody has begun to wait
         self.owner = self._partial()
 
     def _partial(self) -> Partial:
@@ -57,7 +58,7 @@ class Bringing:
         self.begun += 1
         self.error = None
         weights = self.prepared.weights
-        return Arrival(weights, self._partial(), self, asks=self.store.asks, patience_s=30)
+        return Arrival(weights, self._partial(), self, asks=self.store.asks, nudge=self.waited_for.set, patience_s=30)
 
     def bring(self, chunk: int) -> None:
         size = self.prepared.weights.chunk_bytes
@@ -183,6 +184,7 @@ def test_what_the_weights_cost_is_counted(bringing: Bringing) -> None:
     bringing.bring(0)
     model = live.LiveModel(bringing.prepared, bringing.begin, load.bind)
     with running(model, torch.randn(2, 40)):
+        assert bringing.waited_for.wait(60)
         for chunk in bringing.chunks[1:]:
             bringing.bring(chunk)
     spent = model.spent()

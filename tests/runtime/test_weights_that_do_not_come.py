@@ -8,6 +8,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def await_no_locks(path: Path) -> None:
     with path.open("r+b" if path.name == "asks" else "rb") as file, ThreadPoolExecutor(1) as pool:
         take = fcntl.lockf if path.name == "asks" else fcntl.flock
         pool.submit(take, file, fcntl.LOCK_EX).result(SOON_S)
+
+
+def await_place(path: Path) -> None:
+    """Return when a file that came in a moment ago has been given its place in the store."""
+    deadline = time.monotonic() + SOON_S
+    while not path.exists():
+        assert time.monotonic() < deadline, f"{path.name} does not come"
+        time.sleep(0.01)
 
 
 def mapped(container: Container, digest: str) -> bool:
@@ -149,8 +158,10 @@ def test_a_function_that_has_gone_holds_no_weights(
     assert init(container, archive(folder, source.url, "one"), "one").status == 200
     assert is_bit_equal(container.run({"model": "one"}), modules["one"])
     assert mapped(container, digest(folder, "one"))
+    place = container.root / "store" / "weights" / digest(folder, "one")
+    await_place(place)
     os.kill(container.processes()["worker"], signal.SIGKILL)
-    await_no_locks(container.root / "store" / "weights" / digest(folder, "one"))
+    await_no_locks(place)
     assert not mapped(container, digest(folder, "one"))
 
 
