@@ -33,4 +33,5 @@ def test_every_step_is_counted(pair: tuple[Package, Package], rates: Costs) -> N
     assert work["replace"] + work["reshape"] + work["reduce"] == len(source.operators)
     assert work["replace"] + work["reshape"] + work["add"] == len(target.operators)
     assert sum(count for name, count in work.items() if name.startswith("add ")) == work["add"]
+    assert work["edge"] == edges * len(target.operators)
     assert work["moved byte"] <= target.nbytes and work["view"] <= target.views
