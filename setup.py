@@ -32,6 +32,7 @@ TEST = [
     "types-docker",
     "atheris>=3",
     "matplotlib>=3.9",  # the timeline of a load
+    "scipy>=1.14",  # what plans and fits are held against
 ]
 
 setup(
