@@ -25,6 +25,7 @@ import torch
 
 from instar import digests
 from instar.executor import live, load
+from instar.executor.mapping import Bound
 from instar.weights.arrival import Arrival
 from instar.weights.asks import Asks
 from instar.weights.fetch import Fetcher
@@ -89,7 +90,7 @@ def _without_decoupling(subject: Subject, link: Link) -> First:
     with place.open("x+b") as file:
         os.posix_fallocate(file.fileno(), 0, weights.size)
         names = live.namespace(prepared.program)
-        names["weights"] = load.bind(prepared, _File(file.fileno()))  # type: ignore[arg-type]
+        names["weights"] = load.bind(prepared, _File(file.fileno())).weights  # type: ignore[arg-type]
 
         def gate(stage: int) -> None:
             for first, last in needs[stage]:
@@ -180,7 +181,7 @@ def watched(subject: Subject, link: Link) -> tuple[int, list[Interval]]:
     prepared = load.structure(subject.package, store=subject.store)
     structured = time.perf_counter_ns()
 
-    def bind(*arguments: Any) -> list[torch.Tensor]:
+    def bind(*arguments: Any) -> Bound:
         started = time.perf_counter_ns()
         found = load.bind(*arguments)
         seen.append(Interval("bind", 0, started, time.perf_counter_ns()))
@@ -289,7 +290,7 @@ def free_over_gated(subject: Subject, passes: int) -> list[float]:
         for first, last in needs[stage]:
             arrival.wait(first, last)
 
-    names = {**live.namespace(prepared.program), "weights": load.bind(prepared, arrival), "gate": gate}
+    names = {**live.namespace(prepared.program), "weights": load.bind(prepared, arrival).weights, "gate": gate}
     programs = [types.FunctionType(prepared.program.free, names), types.FunctionType(code, names)]
     values = live.fit(prepared.signature, subject.inputs)
     found = []

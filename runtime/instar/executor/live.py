@@ -10,15 +10,18 @@ import threading
 import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
+from functools import cache
 from math import ceil, floor
 from typing import Any
 
 import torch
 
-from instar.errors import ExecutionError, InputError, InstarError
+from instar.errors import ExecutionError, InputError, InstarError, TransformationError
 from instar.executor import cores
+from instar.executor.mapping import Bound, WeightsMapping
 from instar.executor.meter import NOTHING, Reading
 from instar.executor.prepare import Prepared
+from instar.executor.turns import Turns
 from instar.graph import program
 from instar.graph.signature import Port, Signature
 from instar.weights.arrival import Arrival
@@ -39,6 +42,7 @@ _PYTHON: dict[str, Any] = {
 }
 
 
+@cache
 def operator(name: str) -> Callable[..., Any]:
     """torch's own function for an operator such as `aten.relu.default`."""
     _, base, overload = name.split(".")
@@ -57,61 +61,91 @@ def namespace(compiled: program.Program) -> dict[str, Any]:
     return found
 
 
+Run = Callable[..., tuple[torch.Tensor, ...]]
 Bring = Callable[[], Arrival]
-Bind = Callable[[Prepared, Arrival], list[torch.Tensor]]
+Bind = Callable[[Prepared, Arrival], Bound]
+Rebind = Callable[[Bound, Prepared, Prepared, Arrival], Bound]  # what there is, whose it was, whose it is to be
 
 
 class LiveModel:
-    """A model that can be run, if need be while its weights arrive.
+    """A model that can be run, if need be while its weights arrive, and that can become another one.
 
     Safe to run from several threads at once. Until all weights are there it runs *gated*: before each stage it waits
     for those that the stage is the first to use. Then it runs *free*, the same program without a trace of waiting.
     Where weights do not come, the run that waits for them gets the error, and the next run has them brought afresh.
+
+    While it becomes another model nobody can run it, and if that goes wrong nobody ever will.
     """
 
     def __init__(self, prepared: Prepared, bring: Bring, bind: Bind) -> None:
         """`bring` has the weights brought, `bind` makes tensors of them; both again if that fails on the way."""
-        self.signature: Signature = prepared.signature
-        self.digest = prepared.digest
-        self.structure_digest = prepared.structure_digest
         self._prepared = prepared
         self._bring = bring
         self._bind = bind
         self._names = namespace(prepared.program)
+        self._turns = Turns()
         self._lock = threading.Lock()
         self._is_abandoned = False
         self._spent = NOTHING  # by arrivals that have ended
         self._arrival: Arrival | None = None
-        self._run: Callable[..., tuple[torch.Tensor, ...]] | None = None
+        self._bound: Bound | None = None
+        self._run: Run | None = None
         self._take(bring())
 
     def __repr__(self) -> str:
-        return f"<LiveModel {self.digest[:12]} {self.signature}>"
+        return f"<LiveModel {self.digest[:12]} {self.signature}{' (dirty)' if self.is_dirty else ''}>"
+
+    @property
+    def signature(self) -> Signature:
+        return self._prepared.signature
+
+    @property
+    def digest(self) -> str:
+        return self._prepared.digest
+
+    @property
+    def structure_digest(self) -> str:
+        return self._prepared.structure_digest
 
     @property
     def is_ready(self) -> bool:
         """Whether all its weights are there."""
-        return self._arrival is not None and self._arrival.is_whole
+        return self._arrival is not None and self._arrival.is_whole and not self.is_dirty
+
+    @property
+    def is_dirty(self) -> bool:
+        """Whether it is neither one model nor another: now, or for good."""
+        return self._turns.is_dirty
 
     def run(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Run the model once. `inputs` are CPU tensors by name; the outputs come in the signature's order.
 
-        Raises `InputError` if the inputs do not fit the signature, `ExecutionError` if an operator fails, and
-        `SourceError` or `DigestError` if weights that it needs do not come.
+        No output is a weight or shares memory with one: it stays what it is, whatever becomes of the model.
+
+        Raises `InputError` if the inputs do not fit the signature, `ExecutionError` if an operator fails,
+        `SourceError` or `DigestError` if weights that it needs do not come, and `TransformationError` if it is dirty.
         """
-        values = fit(self.signature, inputs)
-        run = self._run or self._next_run()
-        with torch.inference_mode():
-            try:
-                return run(*values)
-            except InstarError:
-                raise
-            except Exception as error:
-                raise ExecutionError(self._explain(error)) from error
+        self._turns.enter()
+        try:
+            values = fit(self.signature, inputs)
+            run = self._run or self._next_run()
+            with torch.inference_mode():
+                try:
+                    return run(*values)
+                except InstarError:
+                    raise
+                except Exception as error:
+                    raise ExecutionError(self._explain(error)) from error
+        finally:
+            self._turns.leave()
 
     def wait(self) -> None:
-        """Return when all weights are there. Raises `SourceError` or `DigestError` if they do not come."""
-        self._current().wait_all()
+        """Return when all weights are there. Raises what `run` raises if they do not come."""
+        self._turns.enter()
+        try:
+            self._current()[0].wait_all()
+        finally:
+            self._turns.leave()
 
     def spent(self) -> Reading:
         """What bringing the weights has cost so far."""
@@ -124,49 +158,96 @@ class LiveModel:
             if self._arrival is not None:
                 self._arrival.abandon()
 
+    def become(self, prepared: Prepared, bring: Bring, rebind: Rebind) -> None:
+        """Be another model from now on, whose weights `bring` has brought and `rebind` makes of those that are there.
+
+        Raises `BusyError` if somebody runs it or waits for its weights, and then nothing was touched. After any other
+        error, which is a `TransformationError` with its cause, it is dirty.
+        """
+        self._turns.claim()
+        # Dirty from here to the last line: whatever ends this early leaves nothing that can be run.
+        source, arrival = self._prepared, None
+        with self._lock:
+            try:
+                self._run = None
+                arrival = bring()
+                if self._bound is None:  # its own weights could not be had
+                    bound = self._bind(prepared, arrival)
+                else:
+                    bound = rebind(self._bound, source, prepared, arrival)
+                if self._arrival is not None:
+                    self._arrival.close()  # after its file is not mapped any more: until then it may not be evicted
+                if prepared.structure_digest != source.structure_digest:
+                    self._names = namespace(prepared.program)
+                self._names["weights"] = bound.weights
+                self._prepared, self._bring, self._bound, self._arrival = prepared, bring, bound, arrival
+                self._spent, self._is_abandoned = NOTHING, False
+                if arrival.is_whole:
+                    self._go_free(bound)
+                self._turns.release()
+            except Exception as error:
+                raise TransformationError(
+                    f"model {source.digest[:16]}… did not become {prepared.digest[:16]}… and is never run again "
+                    f"({type(error).__name__}: {error}); close it and load the package afresh"
+                ) from error
+            finally:
+                if self._turns.is_dirty:
+                    self._spoil(arrival)
+
     def close(self) -> None:
         """Let go of the weights. It cannot be run any more; nobody may be running it."""
         with self._lock:
             self._leave()
 
-    def _current(self) -> Arrival:
-        """The weights' arrival, begun afresh if the last one has failed."""
+    def _current(self) -> tuple[Arrival, Bound]:
+        """The weights and their arrival, begun afresh if the last one has failed."""
         with self._lock:
             if self._arrival is None or (self._arrival.error is not None and not self._arrival.is_whole):
                 self._leave()
                 self._take(self._bring())
-            assert self._arrival is not None  # just taken
-            return self._arrival
+            assert self._arrival is not None and self._bound is not None  # just taken
+            return self._arrival, self._bound
 
     def _take(self, arrival: Arrival) -> None:
         self._arrival = arrival
         if self._is_abandoned:
             arrival.abandon()
         try:
-            self._names["weights"] = self._bind(self._prepared, arrival)
+            self._bound = self._bind(self._prepared, arrival)
         except BaseException:
             self._leave()
             raise
+        self._names["weights"] = self._bound.weights
         if arrival.is_whole:
-            self._go_free()
+            self._go_free(self._bound)
 
     def _leave(self) -> None:
-        self._run = None
+        self._run = self._bound = None
         self._names.pop("weights", None)
         if self._arrival is not None:
             self._spent += _spent(self._arrival)
             self._arrival.close()
             self._arrival = None
 
-    def _go_free(self) -> None:
-        self._run = types.FunctionType(self._prepared.program.free, self._names)
+    def _spoil(self, arrival: Arrival | None) -> None:
+        """Let go of everything, after becoming another model with the weights of `arrival` went wrong."""
+        if arrival is not None:
+            arrival.close()
+        bound = self._bound
+        self._leave()
+        if bound is not None:
+            bound.mapping.hide()
 
-    def _next_run(self) -> Callable[..., tuple[torch.Tensor, ...]]:
+    def _go_free(self, bound: Bound) -> Run:
+        free = types.FunctionType(self._prepared.program.free, self._names)
+        self._run = _unshared(free, bound.mapping)
+        return self._run
+
+    def _next_run(self) -> Run:
         """The program for a run that begins now."""
-        arrival = self._current()
+        arrival, bound = self._current()
         if arrival.is_whole:
-            self._go_free()
-            return types.FunctionType(self._prepared.program.free, self._names)
+            return self._go_free(bound)
         code, stages = self._prepared.program.gated()
         needs = needed(self._prepared, stages)
 
@@ -174,19 +255,29 @@ class LiveModel:
             for first, last in needs[stage]:
                 arrival.wait(first, last)
 
-        gated = types.FunctionType(code, {**self._names, "gate": gate})
+        gated = types.FunctionType(code, {**self._names, "weights": bound.weights, "gate": gate})
 
         def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with cores.apart():
                 return gated(*values)  # type: ignore[no-any-return]
 
-        return run
+        return _unshared(run, bound.mapping)
 
     def _explain(self, error: Exception) -> str:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == program.FUNCTION]
         where = f"node {program.node_of_line(lines[-1])} of the graph" if lines and lines[-1] else "the graph"
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         return f"{where} failed: {type(error).__name__}: {first}"
+
+
+def _unshared(program: Run, mapping: WeightsMapping) -> Run:
+    """The same, but no output shares memory with weights: other weights may come to lie there."""
+    holds = mapping.holds
+
+    def run(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple([output.clone() if holds(output) else output for output in program(*values)])
+
+    return run
 
 
 def needed(prepared: Prepared, stages: Sequence[program.Stage]) -> list[list[tuple[int, int]]]:

@@ -7,13 +7,11 @@ for it.
 
 from __future__ import annotations
 
-import mmap
-import warnings
+from functools import partial
 from pathlib import Path
 
-import torch
-
-from instar.executor.live import LiveModel
+from instar.executor.live import Bring, LiveModel
+from instar.executor.mapping import Bound, WeightsMapping
 from instar.executor.prepare import Prepared, prepare
 from instar.package import MODEL_FILE
 from instar.weights.arrival import Arrival
@@ -50,12 +48,13 @@ def begin(
     damaged or forged, `SourceError` if its weights can never be had.
     """
     prepared = structure(package_dir, store=fetcher.store, own=own)
+    return LiveModel(prepared, bringing(prepared, package_dir, fetcher=fetcher, urgency=urgency), bind)
+
+
+def bringing(prepared: Prepared, package_dir: Path, *, fetcher: Fetcher, urgency: Urgency) -> Bring:
+    """What has the weights of a package brought, each time that it is called."""
     location = prepared.weights.uri if prepared.weights.uri is not None else package_dir / WEIGHTS_FILE
-
-    def bring() -> Arrival:
-        return fetcher.begin(prepared.weights, location, spans=prepared.spans, urgency=urgency)
-
-    return LiveModel(prepared, bring, bind)
+    return partial(fetcher.begin, prepared.weights, location, spans=prepared.spans, urgency=urgency)
 
 
 def structure(package_dir: Path, *, store: Store, own: Path | None = None) -> Prepared:
@@ -64,17 +63,8 @@ def structure(package_dir: Path, *, store: Store, own: Path | None = None) -> Pr
     return prepare(package_dir / MODEL_FILE, *caches)
 
 
-def bind(prepared: Prepared, arrival: Arrival) -> list[torch.Tensor]:
+def bind(prepared: Prepared, arrival: Arrival) -> Bound:
     """One tensor for each weight, all of them in one read-only mapping of the file, there or on its way."""
-    mapping = mmap.mmap(arrival.descriptor, prepared.weights.size, mmap.MAP_SHARED, mmap.PROT_READ)
-    with warnings.catch_warnings(), torch.inference_mode():
-        # The mapping is read-only on purpose; torch warns that writing to it would crash.
-        warnings.simplefilter("ignore", UserWarning)
-        whole = torch.frombuffer(mapping, dtype=torch.uint8)
-        of_dtype: dict[str, torch.Tensor] = {}
-        for dtype in {view[0] for view in prepared.views}:
-            kind = getattr(torch, dtype)
-            usable = len(mapping) // kind.itemsize * kind.itemsize
-            of_dtype[dtype] = whole[:usable].view(kind)
-        as_strided = torch.as_strided
-        return [as_strided(of_dtype[dtype], shape, strides, at) for dtype, shape, strides, at in prepared.views]
+    mapping = WeightsMapping(prepared.weights.size)
+    mapping.show(arrival.descriptor, prepared.weights.size)
+    return Bound(mapping, mapping.views(prepared.views))

@@ -1,4 +1,4 @@
-"""The few calls of the system that Python has no name for: futex, fallocate, shared memory by address, the processor.
+"""The few calls of the system that Python has no name for: futex, fallocate, memory by address, the processor.
 
 The rule: each either does what it says or raises `OSError`; none of them holds Python's lock while it waits.
 """
@@ -14,6 +14,7 @@ import platform
 _FUTEX = {"x86_64": 202, "aarch64": 98}.get(platform.machine())
 _FUTEX_WAIT, _FUTEX_WAKE = 0, 1
 _MAP_FAILED = ctypes.c_void_p(-1).value
+_MAP_FIXED = 0x10  # of Linux, wherever there is a torch; Python has no name for it
 _EVERYBODY = 2**31 - 1
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -79,6 +80,24 @@ def allocate(descriptor: int, nbytes: int) -> None:
     if error.errno not in (errno.EOPNOTSUPP, errno.ENOSYS):
         raise error
     os.ftruncate(descriptor, nbytes)
+
+
+def map_over(address: int, nbytes: int, descriptor: int) -> None:
+    """Have the first bytes of a file, to be read only, take the place of what is mapped at an address, all at once.
+
+    The caller owns these addresses.
+    """
+    _map_fixed(address, nbytes, mmap.PROT_READ, mmap.MAP_SHARED, descriptor)
+
+
+def cover(address: int, nbytes: int) -> None:
+    """Have nothing be there at an address of the caller's; the addresses stay taken."""
+    _map_fixed(address, nbytes, 0, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1)
+
+
+def _map_fixed(address: int, nbytes: int, protection: int, flags: int, descriptor: int) -> None:
+    if _libc.mmap(address, nbytes, protection, flags | _MAP_FIXED, descriptor, 0) == _MAP_FAILED:
+        raise _error("mmap")
 
 
 def processor() -> int:

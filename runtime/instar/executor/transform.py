@@ -1,0 +1,67 @@
+"""A live model becomes another one in place, where loading that one afresh would begin with nothing.
+
+The rule: afterwards it is the target in every respect, bit by bit, and nothing of the source can be read; or it is
+dirty and never runs again. There is nothing between.
+
+Weights are never copied, so what a transformation does is little: it has the target's file mapped over the addresses
+of the source's, keeps each tensor that looks at the place at which the target has an equal one, makes the others, and
+changes the program last. Which operator of the source became which of the target is for plans to say; what is done
+depends only on where things lie. Weights that are not on the node yet arrive as they would for a fresh load.
+"""
+
+from __future__ import annotations
+
+from itertools import zip_longest
+from pathlib import Path
+
+from instar.executor import load
+from instar.executor.live import Bring, LiveModel
+from instar.executor.mapping import Bound
+from instar.executor.prepare import Prepared
+from instar.weights.arrival import Arrival
+from instar.weights.fetch import Fetcher
+from instar.weights.pipeline import Urgency
+
+
+def into(
+    model: LiveModel,
+    package_dir: Path,
+    *,
+    fetcher: Fetcher,
+    own: Path | None = None,
+    urgency: Urgency = Urgency.TRANSFORMATION,
+) -> None:
+    """Turn a live model into that of another package; its weights may still be arriving then.
+
+    `urgency` is theirs; what a run waits for comes first all the same. `own` is where compiled programs are kept if
+    the store may only be read. Raises `PackageError` if the package is damaged or forged, and then nothing was
+    touched; otherwise as `transform` does.
+    """
+    target = load.structure(package_dir, store=fetcher.store, own=own)
+    transform(model, target, load.bringing(target, package_dir, fetcher=fetcher, urgency=urgency))
+
+
+def transform(model: LiveModel, target: Prepared, bring: Bring) -> None:
+    """Turn a live model into `target`, whose weights `bring` has brought.
+
+    Raises `BusyError` if somebody runs the model, and then nothing was touched. After any other error, which is a
+    `TransformationError` with its cause, the model is dirty: what is left to do is to close it and load afresh.
+    """
+    model.become(target, bring, rebind)
+
+
+def rebind(bound: Bound, source: Prepared, target: Prepared, arrival: Arrival) -> Bound:
+    """The target's weights at the addresses of the source's, of which nothing can be read any more."""
+    if not bound.mapping.has_room(target.weights.size):
+        bound.mapping.hide()
+        return load.bind(target, arrival)
+    bound.mapping.show(arrival.descriptor, target.weights.size)
+    if source.views == target.views:
+        return bound
+    # A view says all about a tensor: where it lies, what it holds, its shape. Offsets grow with the position, so
+    # equal ones stand at equal positions.
+    places = list(zip_longest(target.views, source.views[: len(target.views)]))
+    made = iter(bound.mapping.views([new for new, old in places if new != old]))
+    kept = bound.weights
+    weights = [kept[i] if new == old else next(made) for i, (new, old) in enumerate(places)]
+    return Bound(bound.mapping, weights)
