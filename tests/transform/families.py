@@ -164,7 +164,7 @@ def dense(*widths: int, dtype: torch.dtype = torch.float32) -> nn.Module:
     return nn.Sequential(*layers).to(dtype)
 
 
-def _picture() -> dict[str, torch.Tensor]:
+def picture() -> dict[str, torch.Tensor]:
     return {"input": torch.randn(2, *PICTURE)}
 
 
@@ -190,9 +190,9 @@ def _of_pictures() -> list[zoo.Model]:
         "shuffled": Shuffled,
     }
     sizes = {"": (8, 2), "-deep": (8, 3), "-wide": (16, 2)}
-    few = [model(name, partial(pictures, block, 8, 1), _picture) for name, block in blocks.items()]
+    few = [model(name, partial(pictures, block, 8, 1), picture) for name, block in blocks.items()]
     return few + [
-        model(f"{name}{kind}", partial(pictures, blocks[name], *size), _picture)
+        model(f"{name}{kind}", partial(pictures, blocks[name], *size), picture)
         for name in ("residual", "mobile")
         for kind, size in sizes.items()
         if kind
@@ -200,7 +200,7 @@ def _of_pictures() -> list[zoo.Model]:
 
 
 SIBLINGS = [
-    model("residual-sibling", partial(pictures, Residual, 8, 1), _picture),
+    model("residual-sibling", partial(pictures, Residual, 8, 1), picture),
     model("causal-sibling", partial(Texts, 8, 1, is_causal=True), _text),
     model("bfloat16-sibling", partial(dense, 12, 16, 8, dtype=torch.bfloat16), partial(_vector, 12, torch.bfloat16)),
 ]

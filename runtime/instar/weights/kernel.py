@@ -5,6 +5,7 @@ The rule: each either does what it says or raises `OSError`; none of them holds 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import mmap
@@ -98,6 +99,12 @@ def cover(address: int, nbytes: int) -> None:
 def _map_fixed(address: int, nbytes: int, protection: int, flags: int, descriptor: int) -> None:
     if _libc.mmap(address, nbytes, protection, flags | _MAP_FIXED, descriptor, 0) == _MAP_FAILED:
         raise _error("mmap")
+
+
+def trim() -> None:
+    """Give freed memory back to the system, page by page, as far as the C library can."""
+    with contextlib.suppress(AttributeError):  # a C library that keeps none
+        _libc.malloc_trim(0)
 
 
 def processor() -> int:
