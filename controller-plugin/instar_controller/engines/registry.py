@@ -1,0 +1,274 @@
+"""The registered models, and the plans between them: made when a model is registered, answered from memory.
+
+One rule: who asks for a plan never waits. `plan_for` looks into a dictionary; a thread of the registry's own reads
+the repository and hands what is not there to a pool of processes, which exist only while there is something to plan.
+A process that dies takes nothing with it: what it had is planned again by another.
+
+It does not decide when a plan is worth its while: the planner has, with the costs of the node's device.
+"""
+
+from __future__ import annotations
+
+import logging
+import multiprocessing
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+
+from instar import package
+from instar.package import Package
+from instar.plan.costs import Costs
+from instar.plan.plans import LoadInstead
+from instar_controller.clients import plans
+from instar_controller.clients.plans import Answer, KeptPlan, PlanRepository
+from instar_controller.engines import planning
+from instar_controller.engines.planning import Failed, Lost, Pair, Result
+from instar_controller.errors import StoreError
+
+logger = logging.getLogger(__name__)
+
+BATCH = 16  # pairs that a process plans at a time: some tens of milliseconds, and little to do again
+TRIES = 3  # a pair that may have ended so many processes is left without a plan
+
+
+@dataclass(slots=True)
+class _Model:
+    model_json: bytes
+    names: set[str] = field(default_factory=set)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Batch:
+    """Pairs that a process of this pool plans, if one could be made."""
+
+    pairs: Sequence[Pair]
+    pool: ProcessPoolExecutor | None
+    future: Future[list[Result]]
+
+
+class Registry:
+    """Models by name, plans by the digests of both models. Every method may be called from any thread.
+
+    `processes` plan at a time. The registry is to be closed.
+    """
+
+    def __init__(self, repository: PlanRepository, costs: Costs, *, processes: int = 1) -> None:
+        self._repository = repository
+        self._costs = costs
+        self._processes = processes
+        self.costs_key = plans.key_of(costs)
+        self._changed = threading.Condition()  # guards all of these but for looking into `_plans`
+        self._names: dict[str, str] = {}
+        self._models: dict[str, _Model] = {}
+        self._plans: dict[Pair, KeptPlan] = {}
+        self._owed: OrderedDict[Pair, int] = OrderedDict()  # nobody has begun with them; how many tries have failed
+        self._begun: dict[Pair, int] = {}
+        self._computed = 0
+        self._pool: ProcessPoolExecutor | None = None  # the thread's own, as is what comes out of `_events`
+        self._events: SimpleQueue[_Batch | None] = SimpleQueue()  # None: look around
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._run, name="instar-registry", daemon=True)
+        self._thread.start()
+
+    @property
+    def models(self) -> frozenset[str]:
+        """Digests of the registered models."""
+        with self._changed:
+            return frozenset(self._models)
+
+    @property
+    def computed(self) -> int:
+        """How many pairs were planned here, rather than found in the repository."""
+        return self._computed
+
+    def register(self, name: str, model: Package) -> str:
+        """Have plans made between this model and all others, both ways; returns its digest.
+
+        A name that is taken is given to this model. Takes milliseconds: no request may wait for it. Raises
+        `StoreError` if the repository cannot be written; then nothing has changed.
+        """
+        digest, model_json = model.digest, package.encode(model)
+        with self._changed:
+            is_new = digest not in self._models
+        if is_new:
+            self._repository.put_model(digest, model_json)
+        with self._changed:
+            if self._names.get(name) != digest:
+                self._forget(name)
+                self._names[name] = digest
+                self._add(digest, model_json)
+                self._models[digest].names.add(name)
+        self._events.put(None)
+        return digest
+
+    def unregister(self, name: str) -> None:
+        """Forget a name, and its model and plans if no other name has it. What is kept on disk stays there."""
+        with self._changed:
+            self._forget(name)
+
+    def plan_for(self, source: str, target: str) -> bytes | None:
+        """The proven plan by which a live `source` becomes `target`, as `plans.encode` writes it.
+
+        None if it is not made yet, if loading is no slower, or if one of these digests is not a registered model's.
+        """
+        kept = self._plans.get((source, target))
+        return None if kept is None else kept.encoded()
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until nothing is left to plan; False if that took longer."""
+        with self._changed:
+            return self._changed.wait_for(lambda: not self._owed and not self._begun, timeout_s)
+
+    def close(self) -> None:
+        """Plan no more, and end the processes when they have planned the pairs that they have begun with.
+
+        What was planned is still answered.
+        """
+        self._is_closed = True
+        self._events.put(None)
+        self._thread.join()
+
+    def __repr__(self) -> str:
+        with self._changed:
+            left = len(self._owed) + len(self._begun)
+            return f"<Registry {len(self._models)} models, {len(self._plans)} plans, {left} pairs to plan>"
+
+    def _add(self, digest: str, model_json: bytes) -> None:
+        if digest in self._models:
+            return
+        for other in self._models:
+            for pair in ((digest, other), (other, digest)):
+                if pair not in self._begun:  # else the model was here before, and is in time for the answer
+                    self._owed[pair] = 0
+        self._models[digest] = _Model(model_json)
+
+    def _forget(self, name: str) -> None:
+        digest = self._names.pop(name, None)
+        if digest is None:
+            return
+        model = self._models[digest]
+        model.names.remove(name)
+        if model.names:
+            return
+        del self._models[digest]
+        for other in self._models:
+            for pair in ((digest, other), (other, digest)):
+                self._plans.pop(pair, None)
+                self._owed.pop(pair, None)
+        self._changed.notify_all()
+
+    def _run(self) -> None:
+        """The registry's thread."""
+        running = 0
+        while True:
+            while running < self._processes and not self._is_closed and (pairs := self._next_pairs()):
+                self._submit(pairs)
+                running += 1
+            if self._pool is not None and not running:
+                self._pool.shutdown()
+                self._pool = None
+            if self._is_closed and not running:
+                return
+            batch = self._events.get()
+            if batch is not None:
+                running -= 1
+                self._settle(batch)
+
+    def _next_pairs(self) -> list[Pair]:
+        """Pairs that are not in the repository, and have been begun now."""
+        missing: list[Pair] = []
+        while len(missing) < BATCH and not self._is_closed:
+            with self._changed:
+                if not self._owed:
+                    break
+                pair, tries = self._owed.popitem(last=False)
+                self._begun[pair] = tries
+            answer = self._repository.find(*pair, self.costs_key)
+            if answer is None:
+                missing.append(pair)
+            else:
+                self._keep(pair, answer)
+        return missing
+
+    def _submit(self, pairs: Sequence[Pair]) -> None:
+        try:
+            if self._pool is None:
+                # Not forked: this process has threads, and they may hold locks.
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=planning.begin)
+            future = self._pool.submit(planning.plan, self._repository, self._costs, self.costs_key, pairs)
+        except (BrokenProcessPool, OSError) as error:  # it broke since the last one was handed in, or cannot begin
+            future = Future()
+            future.set_exception(error)
+        batch = _Batch(pairs, self._pool, future)
+        future.add_done_callback(lambda _: self._events.put(batch))
+
+    def _settle(self, batch: _Batch) -> None:
+        error = batch.future.exception()
+        if error is None:
+            results = batch.future.result()
+            for digest in {result.digest for result in results if isinstance(result, Lost)}:
+                self._restore(digest)
+            for pair, result in zip(batch.pairs, results, strict=True):
+                self._take(pair, result)
+            return
+        logger.warning("planning %s pairs ended with %s: %s", len(batch.pairs), type(error).__name__, error)
+        # Planning does not raise, so it is the pool that is broken.
+        if self._pool is not None and batch.pool is self._pool:
+            self._pool.shutdown(wait=False)
+            self._pool = None
+        for pair in batch.pairs:
+            self._try_again(pair, str(error))
+
+    def _take(self, pair: Pair, result: Result) -> None:
+        match result:
+            case KeptPlan() | LoadInstead():
+                self._computed += 1
+                self._keep(pair, result)
+            case Lost(digest):
+                self._try_again(pair, f"the model {digest} cannot be read")
+            case Failed(reason):
+                self._give_up(pair, reason)
+
+    def _keep(self, pair: Pair, answer: Answer) -> None:
+        with self._changed:
+            del self._begun[pair]
+            if isinstance(answer, KeptPlan) and self._is_wanted(pair):
+                self._plans[pair] = answer
+            self._changed.notify_all()
+
+    def _restore(self, digest: str) -> None:
+        with self._changed:
+            model = self._models.get(digest)
+        if model is None:
+            return
+        try:
+            self._repository.put_model(digest, model.model_json)
+        except StoreError as error:
+            logger.warning("%s", error)
+
+    def _try_again(self, pair: Pair, reason: str) -> None:
+        with self._changed:
+            tries = self._begun[pair] + 1
+            if not self._is_wanted(pair):
+                del self._begun[pair]
+                self._changed.notify_all()
+                return
+            if tries < TRIES:
+                self._owed[pair] = tries
+                del self._begun[pair]
+                return
+        self._give_up(pair, reason)
+
+    def _give_up(self, pair: Pair, reason: str) -> None:
+        logger.error("there is no plan from %s to %s, so that is loaded: %s", *pair, reason)
+        with self._changed:
+            del self._begun[pair]
+            self._changed.notify_all()
+
+    def _is_wanted(self, pair: Pair) -> bool:
+        return all(digest in self._models for digest in pair)

@@ -1,0 +1,68 @@
+"""Registered models have a proven plan, or the word to load, from each to each other one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from registered import WAIT_S, check_every_pair, models, register
+from tests.plan.strategies import PLAUSIBLE
+
+from instar.plan.costs import Costs
+from instar_controller.clients.plans import PlanRepository
+from instar_controller.engines.registry import Registry
+
+pytestmark = pytest.mark.system
+
+DEAR = Costs("dear", {**PLAUSIBLE.rates_ns, "transform": 1e12})
+
+
+def test_every_ordered_pair_has_a_proven_plan(
+    make_registry: Callable[..., Registry], repository: PlanRepository
+) -> None:
+    packages = models(5)
+    registry = make_registry()
+    register(registry, packages)
+    planned, instead = check_every_pair(registry, repository, packages)
+    assert planned + instead == registry.computed == 20
+    assert planned > 10
+
+
+def test_where_transforming_is_dear_the_word_to_load_is_kept(
+    make_registry: Callable[..., Registry], repository: PlanRepository
+) -> None:
+    packages = models(3)
+    registry = make_registry(DEAR)
+    register(registry, packages)
+    assert check_every_pair(registry, repository, packages) == (0, 6)
+
+
+def test_other_costs_are_planned_for_beside_the_first(
+    make_registry: Callable[..., Registry], repository: PlanRepository
+) -> None:
+    packages = models(2)
+    first, second = make_registry(), make_registry(DEAR)
+    for registry in (first, second):
+        register(registry, packages)
+    assert second.computed == 2
+    assert check_every_pair(first, repository, packages) == (2, 0)
+    assert check_every_pair(second, repository, packages) == (0, 2)
+
+
+def test_a_model_under_two_names_is_planned_once(make_registry: Callable[..., Registry]) -> None:
+    first, second = models(2)
+    registry = make_registry()
+    register(registry, [first, second, first])
+    assert registry.computed == 2
+    assert registry.models == {first.digest, second.digest}
+    assert registry.plan_for(first.digest, first.digest) is None
+
+
+def test_a_name_that_is_given_to_another_model_drops_the_first(make_registry: Callable[..., Registry]) -> None:
+    first, second, third = models(3)
+    registry = make_registry()
+    register(registry, [first, second])
+    registry.register("model 1", third)
+    assert registry.wait(WAIT_S)
+    assert registry.plan_for(first.digest, second.digest) is None
+    assert registry.plan_for(first.digest, third.digest) is not None
