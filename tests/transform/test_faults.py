@@ -20,7 +20,7 @@ from instar.weights.arrival import Arrival
 from instar.weights.fetch import Fetcher
 from instar.weights.manifest import WEIGHTS_FILE
 from tests.transform.conftest import Packed
-from tests.transform.process import held
+from tests.transform.process import held, held_before
 
 FILES = {module.__file__ for module in (live, load, mapping, transform, turns, kernel)}
 # A sibling, a model of another family, one that needs other addresses, one that has fewer.
@@ -80,7 +80,7 @@ def test_whichever_call_fails_the_model_is_dirty_and_nothing_leaks(
     source, target = packed[pair[0]], packed[pair[1]]
     if pair in NO_ROOM:
         monkeypatch.setattr(mapping.WeightsMapping, "has_room", lambda mapping, nbytes: False)
-    before = held(root)
+    before = held_before(root)
     untouched, dirty = [], []
     for number in range(1, 1000):
         model = source.load(fetcher)
@@ -135,7 +135,7 @@ def test_without_a_descriptor_left_it_fails_and_leaks_nothing(
 ) -> None:
     source, target = packed["residual"], packed["encoder"]
     model = source.load(fetcher)
-    before = held(root)
+    before = held_before(root)
 
     def bring() -> Arrival:
         return fetcher.begin(target.prepared.weights, target.directory / WEIGHTS_FILE)
@@ -152,7 +152,7 @@ def test_without_address_space_it_fails_and_leaks_nothing(
     packed: dict[str, Packed], fetcher: Fetcher, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = packed["vectors"], packed["vectors-wide"]
-    before = held(root)
+    before = held_before(root)
     model = source.load(fetcher)
     monkeypatch.setattr(mapping.WeightsMapping, "has_room", lambda mapping, nbytes: False)
     most = address_space_bytes() + mapping.LEAST_BYTES // 2
@@ -177,7 +177,7 @@ def test_weights_of_the_wrong_size_are_never_shown(
     packed: dict[str, Packed], fetcher: Fetcher, root: Path, tmp_path: Path
 ) -> None:
     source, target = packed["residual"], packed["encoder"]
-    before = held(root)
+    before = held_before(root)
     model = source.load(fetcher)
     place = fetcher.store.place(target.prepared.weights.digest)
     kept = place.rename(tmp_path / "kept")

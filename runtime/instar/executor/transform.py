@@ -11,8 +11,14 @@ depends only on where things lie. Weights that are not on the node yet arrive as
 
 from __future__ import annotations
 
+import ctypes
+import os
+from contextlib import suppress
+from functools import cache
 from itertools import zip_longest
 from pathlib import Path
+
+import torch
 
 from instar.executor import load
 from instar.executor.live import Bring, LiveModel
@@ -58,7 +64,14 @@ def forget() -> None:
     ResNet-50 took 1.23 times a warm run, 2 processors). No graph can read freed memory; this is for who wants it gone
     all the same. It leaves what docs/architecture.md says.
     """
+    with suppress(AttributeError):  # a torch without MKL, which keeps packed weights in buffers of its own
+        _torch().mkl_serv_free_buffers()
     kernel.trim()
+
+
+@cache
+def _torch() -> ctypes.CDLL:
+    return ctypes.CDLL(os.path.join(os.path.dirname(torch.__file__), "lib", "libtorch_cpu.so"))
 
 
 def rebind(bound: Bound, source: Prepared, target: Prepared, arrival: Arrival) -> Bound:
