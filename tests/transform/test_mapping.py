@@ -132,3 +132,26 @@ def test_a_model_that_does_not_fit_gets_new_addresses(
     transform.into(model, small.directory, fetcher=fetcher)
     small.check(model)
     model.close()
+
+
+def test_a_model_that_rested_answers_as_before(packed: dict[str, Packed], fetcher: Fetcher) -> None:
+    model = packed["gpt2"].load(fetcher)
+    packed["gpt2"].check(model)
+    assert model._bound is not None
+    address = model._bound.mapping._address
+    assert resident_bytes(address) > 0
+    model.rest()
+    assert resident_bytes(address) == 0
+    packed["gpt2"].check(model)
+    assert resident_bytes(address) > 0
+    model.rest()
+    transform.into(model, packed["mobile"].directory, fetcher=fetcher)
+    packed["mobile"].check(model)
+    model.close()
+
+
+def resident_bytes(address: int) -> int:
+    """How much of the region that begins at an address is in this process's page tables."""
+    lines = iter(Path("/proc/self/smaps").read_text().splitlines())
+    next(line for line in lines if line.startswith(f"{address:x}-"))
+    return int(next(line for line in lines if line.startswith("Rss:")).split()[1]) * 1024

@@ -158,6 +158,15 @@ class LiveModel:
             if self._arrival is not None:
                 self._arrival.abandon()
 
+    def rest(self) -> None:
+        """Prepare for becoming another model, in an idle moment; it can be run as before, at first a little slower.
+
+        Unmapping pages that were read costs by the page (8 ms for 553 MB in pages of 4 KiB); it is done with here.
+        """
+        with self._lock:
+            if self._bound is not None:
+                self._bound.mapping.rest()
+
     def become(self, prepared: Prepared, bring: Bring, rebind: Rebind) -> None:
         """Be another model from now on, whose weights `bring` has brought and `rebind` makes of those that are there.
 

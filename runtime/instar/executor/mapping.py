@@ -33,11 +33,11 @@ class WeightsMapping:
         self.nbytes = max(LEAST_BYTES, 1 << (2 * nbytes - 1).bit_length())  # a multiple of every element's size
         # Not the system's call alone: torch keeps this object alive for as long as a tensor lies in it, and its end
         # unmaps it.
-        space = mmap.mmap(-1, self.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0)
+        self._space = mmap.mmap(-1, self.nbytes, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, prot=0)
         with warnings.catch_warnings(), torch.inference_mode():
             # It is read-only on purpose; torch warns that writing to it would crash.
             warnings.simplefilter("ignore", UserWarning)
-            self._whole = torch.frombuffer(space, dtype=torch.uint8)
+            self._whole = torch.frombuffer(self._space, dtype=torch.uint8)
         self._address = self._whole.data_ptr()
         self._shown_bytes = 0
 
@@ -66,6 +66,10 @@ class WeightsMapping:
         """Have nothing be there to read. A tensor that is read all the same ends the process."""
         kernel.cover(self._address, self.nbytes)
         self._shown_bytes = 0
+
+    def rest(self) -> None:
+        """Forget which pages have been read, which makes replacing the file cheap; they are looked up again when read."""
+        self._space.madvise(mmap.MADV_DONTNEED)
 
     def views(self, views: Sequence[View]) -> list[torch.Tensor]:
         """Tensors that look at these places of whatever is shown, now and later."""
