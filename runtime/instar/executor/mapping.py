@@ -68,7 +68,7 @@ class WeightsMapping:
         self._shown_bytes = 0
 
     def rest(self) -> None:
-        """Forget which pages have been read, which makes replacing the file cheap; they are looked up again when read."""
+        """Forget which pages have been read: replacing the file is cheap then, and reading looks them up again."""
         self._space.madvise(mmap.MADV_DONTNEED)
 
     def views(self, views: Sequence[View]) -> list[torch.Tensor]:
