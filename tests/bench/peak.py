@@ -9,15 +9,15 @@ Memory that earlier work freed is handed back to the kernel first; else what fol
 
 from __future__ import annotations
 
-import ctypes
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from instar.weights import kernel
+
 RESET_PEAK = "5"  # what /proc/self/clear_refs takes for it
-_libc = ctypes.CDLL(None)
 
 
 @dataclass(slots=True)
@@ -31,7 +31,7 @@ class Peak:
 def measured() -> Iterator[Peak]:
     """The peak of the block. Collects garbage before."""
     gc.collect()
-    _libc.malloc_trim(0)
+    kernel.trim()
     found = Peak()
     Path("/proc/self/clear_refs").write_text(RESET_PEAK)
     before = _kib("VmRSS") * 1024
