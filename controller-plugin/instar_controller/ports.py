@@ -12,6 +12,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Protocol
 
+from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import Collection, Document, Key
@@ -189,6 +190,16 @@ class Weights(Protocol):
 
     def close(self) -> None:
         """Fetch no more; what has arrived stays. Later deliveries bring nothing."""
+
+
+class Plans(Protocol):
+    """The plans between the models of functions. Safe for several threads.
+
+    It is asked while a request waits and the pool stands still: it never waits and never raises.
+    """
+
+    def offer(self, donor: ContainerKey, job: ContainerKey) -> PlanOffer | None:
+        """How the donor's model becomes the job's; None if no plan is known, or loading is no slower."""
 
 
 UNTOUCHED = 409  # what `/transform` answers where nothing was begun

@@ -25,6 +25,15 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanOffer:
+    """A proven plan by which a donor's model becomes the job's, and what the planner estimates of it."""
+
+    plan: bytes  # what `plans.encode` wrote, compressed by zlib: unpacked for the donor that is chosen, and no other
+    transform_ms: float  # to carry it out
+    load_ms: float  # to load the job's model from scratch instead
+
+
+@dataclass(frozen=True, slots=True)
 class Estimates:
     """For one job, in milliseconds."""
 
