@@ -6,34 +6,26 @@ is read back in a fraction of a millisecond. A changed byte, another release or 
 
 A live executor also remembers the last few structures it met, so that a function that comes back costs a hash.
 
-Kept code is code: it is read only from a folder that belongs to this user and that nobody else may write, or that
-lies on a read-only mount, as a node's store does in a container.
+Kept code is code: from which folders it is read, and that it is what was written, is `kept`'s to say.
 """
 
 from __future__ import annotations
 
 import io
-import logging
-import marshal
-import os
-import stat
 import sys
-import tempfile
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from instar import digests, package
 from instar.errors import PackageError
+from instar.executor import kept
 from instar.graph import program
 from instar.graph.ir import TensorType
 from instar.graph.signature import Bounds, Port, Signature
 from instar.weights import layout
 from instar.weights.manifest import Weights, pack_spans
-
-logger = logging.getLogger(__name__)
 
 VERSION = 3
 REMEMBERED = 32  # structures, of about a megabyte each
@@ -70,10 +62,10 @@ def prepare(model_json: Path, *caches: Path) -> Prepared:
     """
     with package.opened(model_json) as file:
         key = _key(file)
-        kept = _remembered.get(key) or next(filter(None, (_read(cache / key) for cache in caches)), None)
-        if kept is not None:
-            _remember(key, kept)
-            return kept
+        found = _remembered.get(key) or next(filter(None, (_read(cache / key) for cache in caches)), None)
+        if found is not None:
+            _remember(key, found)
+            return found
         file.seek(0)
         data = file.read(package.MAX_JSON_BYTES + 1)
     decoded = package.decode(data)
@@ -81,7 +73,7 @@ def prepare(model_json: Path, *caches: Path) -> Prepared:
         raise PackageError(f"{model_json} changed while it was read; load it again")
     prepared = of_package(decoded)
     for cache in caches[-1:]:
-        _keep(cache / key, prepared)
+        kept.write(cache / key, _to_plain(prepared))
     _remember(key, prepared)
     return prepared
 
@@ -140,46 +132,8 @@ def _key(model_json: io.RawIOBase | io.BytesIO) -> str:
 
 
 def _read(path: Path) -> Prepared | None:
-    try:
-        with open(path, "rb", buffering=0) as file:
-            if not _is_trusted(file.fileno()) or not _is_trusted(os.path.dirname(path)):
-                return None
-            data = memoryview(file.read())
-    except OSError:
-        return None
-    payload = data[digests.NBYTES :]
-    if digests.digest(payload) != data[: digests.NBYTES]:
-        return None  # cut short by a crash or a full disk; it is written again
-    return _from_plain(marshal.loads(payload))
-
-
-def _keep(path: Path, prepared: Prepared) -> None:
-    payload = marshal.dumps(_to_plain(prepared))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)  # a container of another user may read it
-        if not _is_ours(path.parent):
-            return
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(digests.digest(payload) + payload)
-                os.fchmod(file.fileno(), 0o644)
-            os.rename(name, path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-    except OSError as error:
-        logger.info("compiled code is not kept in %s: %s", path.parent, error)
-
-
-def _is_trusted(place: int | str | Path) -> bool:
-    return _is_ours(place) or bool(os.statvfs(place).f_flag & os.ST_RDONLY)
-
-
-def _is_ours(place: int | str | Path) -> bool:
-    """Whether a file or folder belongs to this user and only they may write it."""
-    status = os.stat(place)
-    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    plain = kept.read(path)
+    return None if plain is None else _from_plain(plain)
 
 
 def _to_plain(p: Prepared) -> tuple[Any, ...]:
