@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import io
+import secrets
 import socket
 import threading
 import time
@@ -17,12 +18,16 @@ from collections.abc import Generator, Sequence
 from typing import cast
 
 from instar_controller.errors import ContainerError
+from instar_controller.ports import NOT_OFFERED
 from instar_controller.whisk import weights
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
 Address = tuple[str, int]
 
 LONG_BYTES = 1 << 16
+NOT_FOUND = 404
+TOKEN = "INSTAR_TOKEN"  # in a container's environment: who may transform it
+TOKEN_BYTES = 32
 
 
 class Connections:
@@ -74,15 +79,44 @@ def post(
     timeout_ms: int,
     max_reply_bytes: int,
     connections: Connections | None = None,
+    token: str | None = None,
 ) -> Outcome:
-    """Post `body`, JSON, on a connection of its own.
+    """Post `body`, JSON, on a connection of its own; a `token` says who we are.
 
     Raises `ContainerError` if the connection was not made, so that certainly nothing was sent.
     """
-    head = _head("POST", address, path, len(body))
+    head = _head("POST", address, path, len(body), token)
     # A long body is not copied for its head's sake; a short one leaves in the same packet.
     request = (head + body,) if len(body) < LONG_BYTES else (head, body)
     return _exchange(address, request, timeout_ms, max_reply_bytes, connections or Connections())
+
+
+def transform(
+    address: Address,
+    token: str,
+    body: bytes,
+    *,
+    timeout_ms: int,
+    max_reply_bytes: int,
+    connections: Connections | None = None,
+) -> Outcome:
+    """Have a container that was made with this token become another function, as `post` does. `NOT_OFFERED` if its
+    runtime does not know of that."""
+    outcome = post(
+        address,
+        "/transform",
+        body,
+        timeout_ms=timeout_ms,
+        max_reply_bytes=max_reply_bytes,
+        connections=connections,
+        token=token,
+    )
+    return NOT_OFFERED if isinstance(outcome, Replied) and outcome.status == NOT_FOUND else outcome
+
+
+def make_token() -> str:
+    """A token that nobody can guess."""
+    return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def get(
@@ -113,12 +147,14 @@ def _exchange(
             return Disconnected()
 
 
-def _head(method: str, address: Address, path: str, length: int) -> bytes:
+def _head(method: str, address: Address, path: str, length: int, token: str | None = None) -> bytes:
+    authorization = "" if token is None else f"Authorization: Bearer {token}\r\n"
     return (
         f"{method} {path} HTTP/1.1\r\n"
         f"Host: {address[0]}:{address[1]}\r\n"
         "Accept: application/json\r\n"
         "Content-Type: application/json\r\n"
+        f"{authorization}"
         f"Content-Length: {length}\r\n"
         "Connection: close\r\n\r\n"
     ).encode("ascii")

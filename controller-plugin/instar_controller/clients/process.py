@@ -36,7 +36,7 @@ from instar_controller.clients.exchange import Address
 from instar_controller.clients.logbook import Logbook
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import NOT_OFFERED, Ending, PendingLog
+from instar_controller.ports import Ending, PendingLog
 from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
 
@@ -57,6 +57,7 @@ class _Container:
     lifeline: int
     work: Path
     on_exit: Callable[[ContainerId], None]
+    token: str = field(repr=False)
     book: Logbook = field(default_factory=Logbook)
     lock: threading.Lock = field(default_factory=threading.Lock)
     is_up: bool = False
@@ -110,14 +111,15 @@ class ProcessContainers:
         """One exchange over TCP."""
         container = self._get(id)
         outcome = exchange.post(container.address, path, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
-        if isinstance(outcome, Disconnected):
-            container.has_ended.wait(self._grace_s)
-        return outcome
+        return self._settled(container, outcome)
 
     def transform(self, id: ContainerId, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
-        """See `ports.Containers`: the runtime has no such endpoint, so the container stays as it is."""
-        self._get(id)
-        return NOT_OFFERED
+        """One exchange over TCP, with the container's token."""
+        container = self._get(id)
+        outcome = exchange.transform(
+            container.address, container.token, body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes
+        )
+        return self._settled(container, outcome)
 
     def begin_log(self, id: ContainerId, *, limit_bytes: int, mark: str | None = None) -> PendingLog:
         """See `ports.Containers`."""
@@ -169,6 +171,11 @@ class ProcessContainers:
     def __repr__(self) -> str:
         return f"<ProcessContainers: {', '.join(self._containers) or 'none'}>"
 
+    def _settled(self, container: _Container, outcome: Outcome) -> Outcome:
+        if isinstance(outcome, Disconnected):
+            container.has_ended.wait(self._grace_s)
+        return outcome
+
     def _await_answer(self, container: _Container) -> str | None:
         """None if the container answers, or why it does not."""
         limit_ms = round(self._start_limit_s * 1000)
@@ -201,18 +208,19 @@ class ProcessContainers:
             undo = stack.enter_context(contextlib.ExitStack())
             undo.callback(os.close, ours)
             undo.callback(shutil.rmtree, work, ignore_errors=True)
+            token = exchange.make_token()
             process = subprocess.Popen(
                 _command(listener.fileno(), theirs, work, memory_mb),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 cwd=work,
-                env={**self._environment, MARK: str(work)},
+                env={**self._environment, MARK: str(work), exchange.TOKEN: token},
                 pass_fds=(listener.fileno(), theirs),
                 start_new_session=True,
             )
             undo.pop_all()
-            container = _Container(id, process, listener.getsockname(), ours, work, on_exit)
+            container = _Container(id, process, listener.getsockname(), ours, work, on_exit, token)
         with self._lock:
             self._containers[id] = container
         threading.Thread(target=_attend, args=(container,), name=f"instar-{id}", daemon=True).start()

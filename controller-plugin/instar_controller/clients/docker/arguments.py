@@ -5,8 +5,8 @@ One rule: a container is a pure function of the server's plan and the request; n
     --cpu-shares N --memory N --memory-swap N --network NAME --cap-drop NET_RAW --cap-drop NET_ADMIN
     --ulimit nofile=1024:1024 --pids-limit 1024 --log-driver json-file --name wsk… -e __OW_…
 
-What is ours are the labels, by which a server finds, after a crash, what belongs to it, and nothing else; and the
-mount of the node's weights, for containers of Instar's own image.
+What is ours are the labels, by which a server finds, after a crash, what belongs to it, and nothing else; and, for
+containers of Instar's own images, the mount of the node's weights and the token of who may transform them.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from instar_controller.clients import exchange
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.values import JsonObject
@@ -42,7 +43,7 @@ class Plan:
     environment: Mapping[str, str]
     images: Mapping[str, str]  # by kind
     store: Path | None = None  # a directory of this machine that has weights for the containers of Instar's images
-    stores: Mapping[str, str] = field(default_factory=dict)  # by image: where it wants that to be mounted
+    stores: Mapping[str, str] = field(default_factory=dict)  # by image of Instar's: where it looks for weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +54,12 @@ class Request:
     kind: str
     memory_mb: int
     key: ContainerKey | None
+    token: str | None = field(default=None, repr=False)  # of who may transform it, if that is possible at all
+
+
+def is_instars(plan: Plan, kind: str) -> bool:
+    """Whether containers of this kind are made of an image of Instar's."""
+    return plan.images.get(kind) in plan.stores
 
 
 def owner_of(state: Path) -> str:
@@ -74,6 +81,8 @@ def creation(plan: Plan, request: Request) -> JsonObject:
     memory_bytes = request.memory_mb * MIB
     image = plan.images[request.kind]
     environment = {**plan.environment, **_store_variable(plan, image)}
+    if request.token is not None:
+        environment[exchange.TOKEN] = request.token
     return {
         "Image": image,
         "Env": [f"{key}={value}" for key, value in environment.items()],
@@ -94,14 +103,14 @@ def creation(plan: Plan, request: Request) -> JsonObject:
 
 def _mounts(plan: Plan, image: str) -> JsonObject:
     """The node's weights, to be read, where the image has a place for them."""
-    if image not in plan.stores:
+    if plan.store is None or image not in plan.stores:
         return {}
     mount: JsonObject = {"Type": "bind", "Source": str(plan.store), "Target": plan.stores[image], "ReadOnly": True}
     return {"Mounts": [mount]}
 
 
 def _store_variable(plan: Plan, image: str) -> Mapping[str, str]:
-    return {STORE: plan.stores[image]} if image in plan.stores else {}
+    return {} if plan.store is None or image not in plan.stores else {STORE: plan.stores[image]}
 
 
 def cpu_shares(memory_mb: int, *, pool_memory_mb: int) -> int:

@@ -24,7 +24,7 @@ from instar_controller.clients.exchange import Address, Connections
 from instar_controller.clients.logbook import STREAMS, Logbook
 from instar_controller.errors import ContainerError, SettingsError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import NOT_OFFERED, Ending, PendingLog
+from instar_controller.ports import NOT_OFFERED, UNTOUCHED, Ending, PendingLog
 from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.response import Disconnected, Outcome, OutOfMemory, Replied, TimedOut
 
@@ -44,6 +44,7 @@ class _Container:
     id: ContainerId
     name: str
     on_exit: Callable[[ContainerId], None]
+    token: str | None = field(repr=False)  # None: its image is not Instar's
     book: Logbook = field(default_factory=Logbook)
     connections: Connections = field(default_factory=Connections)
     address: Address | None = None
@@ -55,6 +56,11 @@ class _Container:
     is_gone: bool = False
     making: threading.Lock = field(default_factory=threading.Lock)  # held while it is made, and while removed
     has_ended: threading.Event = field(default_factory=threading.Event)  # and `on_exit` was told
+
+    @property
+    def known_address(self) -> Address:
+        assert self.address is not None, "what is up has an address"
+        return self.address
 
 
 class DockerContainers:
@@ -83,8 +89,11 @@ class DockerContainers:
                 )
             images = set(self._plan.images.values())
             lacking = {image for image in images if self._engine.lacks_image(image)}
-            if self._plan.store is not None:
-                self._plan = replace(self._plan, stores=self._stores(images - lacking))
+            if self._plan.store is not None and not self._engine.is_on_this_machine:
+                raise SettingsError(
+                    f"--store {self._plan.store}: {self._engine} may not see this machine's files; add --store none"
+                )
+            self._plan = replace(self._plan, stores=self._stores(images - lacking))
             self._remove_all(self._engine.labelled(arguments.OWNER, self._plan.owner))
         except ContainerError as error:
             raise SettingsError(str(error)) from error
@@ -97,6 +106,8 @@ class DockerContainers:
     @property
     def kinds_with_store(self) -> Sequence[str]:
         """The kinds whose containers read the node's weights; known once it is prepared."""
+        if self._plan.store is None:
+            return []
         return [kind for kind, image in self._plan.images.items() if image in self._plan.stores]
 
     def start(
@@ -109,8 +120,9 @@ class DockerContainers:
         on_exit: Callable[[ContainerId], None],
     ) -> None:
         """Make the container and wait until it answers."""
-        request = Request(id, kind, memory_mb, key)
-        container = _Container(id, arguments.name(self._plan, request), on_exit)
+        token = exchange.make_token() if arguments.is_instars(self._plan, kind) else None
+        request = Request(id, kind, memory_mb, key, token)
+        container = _Container(id, arguments.name(self._plan, request), on_exit, token)
         with self._lock:
             if self._is_closed:
                 raise ContainerError(f"container {id} is not started: its maker is closed")
@@ -125,34 +137,34 @@ class DockerContainers:
     def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
         """One exchange over TCP. Where a process died of it, the engine is asked whether for want of memory."""
         container = self._get(id)
-        assert container.address is not None, "what is up has an address"
         since_ns = time.time_ns()
         outcome = exchange.post(
-            container.address,
+            container.known_address,
             path,
             body,
             timeout_ms=timeout_ms,
             max_reply_bytes=max_reply_bytes,
             connections=container.connections,
         )
-        match outcome:
-            case Disconnected():
-                container.has_ended.wait(self._end_limit_s)
-            case Replied(status) if status >= 400:
-                pass
-            case _:
-                return outcome
-        try:
-            if self._engine.ran_out_of_memory(container.name, since_ns=since_ns, patience_s=OOM_WAIT_S):
-                return OutOfMemory()
-        except ContainerError as error:
-            logger.warning("container %s: whether its memory was exhausted is not known: %s", id, error)
-        return outcome
+        return self._settled(container, outcome, since_ns)
 
     def transform(self, id: ContainerId, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
-        """See `ports.Containers`: the runtime has no such endpoint, so the container stays as it is."""
-        self._get(id)
-        return NOT_OFFERED
+        """As `post`, with the container's token; only containers of Instar's images have one."""
+        container = self._get(id)
+        if container.token is None:
+            return NOT_OFFERED
+        since_ns = time.time_ns()
+        outcome = exchange.transform(
+            container.known_address,
+            container.token,
+            body,
+            timeout_ms=timeout_ms,
+            max_reply_bytes=max_reply_bytes,
+            connections=container.connections,
+        )
+        if isinstance(outcome, Replied) and outcome.status == UNTOUCHED:
+            return outcome
+        return self._settled(container, outcome, since_ns)
 
     def begin_log(self, id: ContainerId, *, limit_bytes: int, mark: str | None = None) -> PendingLog:
         """See `ports.Containers`."""
@@ -204,11 +216,7 @@ class DockerContainers:
         return f"<DockerContainers: {', '.join(self._containers) or 'none'}>"
 
     def _stores(self, images: Iterable[str]) -> Mapping[str, str]:
-        """Where each image of Instar's keeps weights, for it says so. Raises `SettingsError`, `ContainerError`."""
-        if not self._engine.is_on_this_machine:
-            raise SettingsError(
-                f"--store {self._plan.store}: {self._engine} may not see this machine's files; add --store none"
-            )
+        """Where each image of Instar's looks for weights, for it says so. Raises `ContainerError`."""
         places = {image: self._engine.environment(image).get(NODE_STORE) for image in images}
         return {image: place for image, place in places.items() if place}
 
@@ -262,6 +270,21 @@ class DockerContainers:
             if container.has_ended.wait(KNOCK_S):
                 raise self._ended(container)
         raise ContainerError(f"no answer within {self._start_limit_s:g} s; {container.book.last_words()}")
+
+    def _settled(self, container: _Container, outcome: Outcome, since_ns: int) -> Outcome:
+        match outcome:
+            case Disconnected():
+                container.has_ended.wait(self._end_limit_s)
+            case Replied(status) if status >= 400:
+                pass
+            case _:
+                return outcome
+        try:
+            if self._engine.ran_out_of_memory(container.name, since_ns=since_ns, patience_s=OOM_WAIT_S):
+                return OutOfMemory()
+        except ContainerError as error:
+            logger.warning("container %s: whether its memory was exhausted is not known: %s", container.id, error)
+        return outcome
 
     def _attend(self, container: _Container) -> None:
         """Follow the log and see the container end; whatever goes wrong, its end is told."""
