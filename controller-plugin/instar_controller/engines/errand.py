@@ -15,9 +15,19 @@ from instar_controller.engines.orders import Run, StartKind, Transformation
 from instar_controller.engines.records import Course, Interval, Origin
 from instar_controller.errors import ContainerError
 from instar_controller.policies import removal
+from instar_controller.policies.observations import (
+    After,
+    Initialised,
+    Observation,
+    Ran,
+    Transformed,
+    Unable,
+    Woken,
+)
 from instar_controller.policies.removal import Reason, Why
-from instar_controller.ports import UNTOUCHED, Clock, Containers, Delivery
+from instar_controller.ports import NOT_OFFERED, UNTOUCHED, Clock, Containers, Delivery
 from instar_controller.whisk import response as responses
+from instar_controller.whisk import transformation as transformations
 from instar_controller.whisk import weights
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.invocation import Invocation
@@ -58,11 +68,14 @@ class Made:
 
     begun_ms: int  # when that was begun with, its waking included
     interval: Interval  # of `/transform`
+    how: str | None  # as the container says it
 
 
 @dataclass(frozen=True, slots=True)
 class Untouched:
-    """The donor does not hold what the plan begins with, and is as it was."""
+    """The donor does not hold what the plan begins with, or cannot be transformed at all, and is as it was."""
+
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +86,21 @@ class Spoiled:
 
 
 class Errand:
-    """Brings jobs to containers; keeps nothing between two of them."""
+    """Brings jobs to containers; keeps nothing between two of them. `tell` is told how long each part took that went
+    well."""
 
-    def __init__(self, containers: Containers, clock: Clock, *, max_result_bytes: int) -> None:
+    def __init__(
+        self,
+        containers: Containers,
+        clock: Clock,
+        *,
+        max_result_bytes: int,
+        tell: Callable[[Observation], None] = lambda _: None,
+    ) -> None:
         self._containers = containers
         self._clock = clock
         self._max_result_bytes = max_result_bytes
+        self._tell = tell
 
     def transform(
         self, run: Run, transformation: Transformation, invocation: Invocation
@@ -89,7 +111,7 @@ class Errand:
             return unseen
 
         def send(deadline_ms: int) -> Outcome:
-            body = messages.transform_body(invocation, transformation.plan, deadline_ms=deadline_ms)
+            body = messages.transform_body(invocation, transformation.offer, deadline_ms=deadline_ms)
             return self._containers.transform(
                 run.container,
                 body,
@@ -101,10 +123,14 @@ class Errand:
         match outcome:
             case Unseen():
                 return outcome
-            case Replied(status=200):
-                return Made(begun_ms, interval)
-            case Replied(status=status) if status == UNTOUCHED:
-                return Untouched()
+            case Replied(status=200, body=body):
+                self._tell(_transformed(run, interval, transformation))
+                return Made(begun_ms, interval, transformations.how(body))
+            case Replied() if outcome == NOT_OFFERED:
+                self._tell(Unable(run.work.job.kind))
+                return Untouched(f"containers of kind {run.work.job.kind} cannot be transformed")
+            case Replied(status=status, body=body) if status == UNTOUCHED:
+                return Untouched(transformations.reason(body))
             case _:
                 return Spoiled(_reason(removal.after_transformation(outcome), invocation))
 
@@ -130,6 +156,7 @@ class Errand:
             if failure is not None:
                 activation = self._activation(invocation, course, failure)
                 return Seen(activation, _reason(removal.after_init(outcome), invocation))
+            self._tell(Initialised(run.work.job.kind, run.work.job.key.action, interval.length_ms))
         interval, outcome = self._post(run, invocation, "/run", messages.run_body)
         if isinstance(outcome, Unseen):
             if course.init is None:
@@ -141,6 +168,7 @@ class Errand:
         response = responses.of_run(outcome, max_result_bytes=self._max_result_bytes)
         activation = self._activation(invocation, course, response)
         if response.keeps_container:
+            self._tell(Ran(run.work.job.kind, run.work.job.key.action, interval.length_ms, _before(run)))
             return Seen(activation, None)
         return Seen(activation, _reason(removal.after_run(outcome), invocation))
 
@@ -151,10 +179,12 @@ class Errand:
     def _wake(self, run: Run) -> Unseen | None:
         if not run.is_paused:
             return None
+        start_ms = self._clock.now_ms()
         try:
             self._containers.resume(run.container)
         except ContainerError as error:
             return Unseen(Reason(Why.RESUME_FAILED, str(error)))
+        self._tell(Woken(run.work.job.kind, Interval(start_ms, self._clock.now_ms()).length_ms))
         return None
 
     def _post(
@@ -190,13 +220,30 @@ class Errand:
         return records.activation(invocation, course, response, now_ms=self._clock.now_ms())
 
 
+def _transformed(run: Run, interval: Interval, transformation: Transformation) -> Transformed:
+    job = run.work.job
+    return Transformed(job.kind, job.key.action, interval.length_ms, transformation.offer)
+
+
+def _before(run: Run) -> After:
+    match run.start:
+        case StartKind.WARM:
+            return After.RUN
+        case StartKind.COLD | StartKind.PREWARMED:
+            return After.INIT
+        case StartKind.TRANSFORMED:
+            is_planned = run.transformation is not None and run.transformation.offer is not None
+            return After.PLAN if is_planned else After.LOAD
+
+
 def _origin(run: Run, made: Made, invocation: Invocation) -> Origin:
     assert run.transformation is not None, "it was made out of something"
     source = run.transformation.source
     return Origin(
         # A record does not tell a namespace what another one calls.
         action=source.action if source.namespace == invocation.namespace else None,
-        is_planned=run.transformation.plan is not None,
+        is_planned=run.transformation.offer is not None,
+        how=made.how,
         estimated_ms=run.transformation.estimated_ms,
         begun_ms=made.begun_ms,
     )

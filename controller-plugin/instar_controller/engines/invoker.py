@@ -28,6 +28,7 @@ from instar_controller.engines.scheduler import PoolSettings, Scheduler
 from instar_controller.errors import ContainerError, OverloadedError, StoreError
 from instar_controller.policies import estimates
 from instar_controller.policies.estimates import Estimate
+from instar_controller.policies.observations import Booted, Observation, Slept
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.ports import Clock, Containers, Delivery, Ending, Log, Store, Weights
@@ -77,10 +78,12 @@ class Invoker:
         pool: PoolSettings,
         settings: EngineSettings,
         estimate: Estimate = estimates.nothing_known,
+        on_seen: Callable[[Observation], None] = lambda _: None,
         on_up: Callable[[Start], None] = lambda _: None,
         on_removed: Callable[[Remove, Ending | None], None] = lambda *_: None,
     ) -> None:
-        """`estimate` knows how long each way to a container takes; it is asked under the scheduler's lock.
+        """`estimate` knows how long each way to a container takes; it is asked under the scheduler's lock. `on_seen`
+        is told how long each part took, by the thread that did it. An `Experience` is both.
 
         `on_up` is told of every container that has come up, `on_removed` of every one that has gone, each
         by the thread that saw to it."""
@@ -90,9 +93,10 @@ class Invoker:
         self._clock = clock
         self._weights = weights
         self._settings = settings
+        self._on_seen = on_seen
         self._on_up = on_up
         self._on_removed = on_removed
-        self._errand = Errand(containers, clock, max_result_bytes=settings.max_result_bytes)
+        self._errand = Errand(containers, clock, max_result_bytes=settings.max_result_bytes, tell=on_seen)
         self._debts = Debts()
         self._lock = threading.Lock()  # for what follows
         self._scheduler = Scheduler(pool, lambda: ContainerId(f"c{next(numbers)}"), estimate)
@@ -188,8 +192,8 @@ class Invoker:
                     self._boot(command)
                 case Run():
                     self._run(command)
-                case Pause(id):
-                    self._pause(id)
+                case Pause():
+                    self._pause(command)
                 case Remove():
                     self._remove(command)
                 case Fail(work):
@@ -203,6 +207,7 @@ class Invoker:
 
     def _boot(self, start: Start) -> None:
         id = start.container
+        began_s = time.monotonic()
         if start.work is not None:
             self._send_for_weights(start.work)
         try:
@@ -212,15 +217,19 @@ class Invoker:
             logger.log(level, "container %s (%s, %s MB) did not start: %s", id, start.kind, start.memory_mb, error)
             self._tell(lambda scheduler, now_s: scheduler.start_failed(id, now_s))
         else:
+            self._on_seen(Booted(start.kind, _since_ms(began_s)))
             self._tell(lambda scheduler, now_s: scheduler.came_up(id, now_s))
             self._on_up(start)
 
-    def _pause(self, id: ContainerId) -> None:
+    def _pause(self, pause: Pause) -> None:
+        id = pause.container
+        began_s = time.monotonic()
         try:
             self._containers.pause(id)
         except ContainerError as error:
             self._break(id, Reason(Why.PAUSE_FAILED, str(error)))
         else:
+            self._on_seen(Slept(pause.kind, _since_ms(began_s)))
             self._tell(lambda scheduler, now_s: scheduler.paused(id, now_s))
 
     def _remove(self, remove: Remove) -> None:
@@ -279,13 +288,13 @@ class Invoker:
                 self._tell(lambda scheduler, now_s: scheduler.transformed(id, work, now_s))
                 logger.info("container %s, which was %s, is %s", id, source, work.job.key.action)
                 return made
-            case Untouched():
-                logger.info("container %s stays %s: the plan for activation %s does not fit", id, source, work.id)
+            case Untouched(reason):
+                logger.info("container %s stays %s, not for activation %s: %s", id, source, work.id, reason)
                 self._tell(lambda scheduler, now_s: scheduler.untouched(id, work, now_s))
-            case Spoiled(reason):
-                self._tell(lambda scheduler, now_s: scheduler.spoiled(id, work, reason, now_s))
-            case Unseen(reason):
-                self._run_elsewhere(run, reason)
+            case Spoiled(why):
+                self._tell(lambda scheduler, now_s: scheduler.spoiled(id, work, why, now_s))
+            case Unseen(why):
+                self._run_elsewhere(run, why)
         return None
 
     def _run_elsewhere(self, run: Run, reason: Reason) -> None:
@@ -352,3 +361,7 @@ class Invoker:
             self._store.put_activation(activation.with_logs(lines))
         except StoreError as error:
             logger.error("the record of activation %s is lost: %s", activation.activation_id, error)
+
+
+def _since_ms(began_s: float) -> float:
+    return (time.monotonic() - began_s) * 1000

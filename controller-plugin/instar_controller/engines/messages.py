@@ -6,6 +6,9 @@ take, just before it sends.
 
 from __future__ import annotations
 
+import zlib
+
+from instar_controller.policies.estimates import PlanOffer
 from instar_controller.whisk.action import DEFAULT_MAIN
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.values import JsonObject, compact
@@ -16,11 +19,15 @@ def init_body(invocation: Invocation, *, deadline_ms: int) -> bytes:
     return compact({"value": _function(invocation, deadline_ms)}).encode()
 
 
-def transform_body(invocation: Invocation, plan: JsonObject | None, *, deadline_ms: int) -> bytes:
+def transform_body(invocation: Invocation, offer: PlanOffer | None, *, deadline_ms: int) -> bytes:
     """The body of `/transform`: that of `/init`, the plan, null where the container is to load, and the line that
-    parts the two functions' logs."""
-    value = _function(invocation, deadline_ms)
-    return compact({"value": value, "plan": plan, "mark": mark(invocation)}).encode()
+    parts the two functions' logs.
+
+    The plan is JSON already and goes in as it is: the container takes no other bytes for it.
+    """
+    value = compact(_function(invocation, deadline_ms)).encode()
+    plan = b"null" if offer is None else zlib.decompress(offer.plan)
+    return b"".join((b'{"value":', value, b',"plan":', plan, b',"mark":', compact(mark(invocation)).encode(), b"}"))
 
 
 def mark(invocation: Invocation) -> str:

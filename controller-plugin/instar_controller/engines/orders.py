@@ -8,11 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
+from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.removal import Reason
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
 from instar_controller.whisk.invocation import ContainerKey
-from instar_controller.whisk.values import JsonObject
 
 
 class StartKind(Enum):
@@ -58,7 +58,7 @@ class Transformation:
     """What is to be made of another function's container, and what was promised of it."""
 
     source: ContainerKey
-    plan: JsonObject | None  # None: it lets go of what it has and loads
+    offer: PlanOffer | None  # of a plan; None: it lets go of what it has and loads
     estimated_ms: float  # from the decision to the answer
 
 
@@ -83,6 +83,7 @@ class Pause:
     """Put this container to sleep; report `paused` or `broken`."""
 
     container: ContainerId
+    kind: str
 
 
 @dataclass(frozen=True, slots=True)

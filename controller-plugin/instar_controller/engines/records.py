@@ -32,7 +32,8 @@ class Origin:
     """What a transformed container was before, and what was promised of it."""
 
     action: str | None  # `ns/[pkg/]name`; None where the caller has no business knowing
-    is_planned: bool  # False: the container let go of that and loaded
+    is_planned: bool  # False: the container was to let go of that and load
+    how: str | None  # what the container said that it did: `transformed` or `loaded`
     estimated_ms: float  # from the decision to the answer
     begun_ms: int  # when the transformation was begun with, epoch milliseconds
 
@@ -108,6 +109,8 @@ def _origin_note(course: Course) -> JsonObject:
         return {}
     note: dict[str, Json] = {} if origin.action is None else {"from": origin.action}
     note["by"] = "plan" if origin.is_planned else "load"
+    if origin.how is not None:
+        note["how"] = origin.how
     note["estimatedMs"] = round(origin.estimated_ms)
     if course.run is not None:
         note["actualMs"] = Interval(origin.begun_ms, course.run.end_ms).length_ms

@@ -67,6 +67,7 @@ class Scheduler:
         self._queue: deque[Work] = deque()
         self._setbacks: dict[tuple[str, int], _Setback] = {}  # by kind and memory of the stem cells
         self._distrusted: dict[ContainerKey, float] = {}  # functions that get no donor, and until when
+        self._decided_s = 0.0  # when the head of the queue was decided on last
         self._is_closing = False
 
     # What the outside tells.
@@ -175,7 +176,8 @@ class Scheduler:
         tired = idle.rested(self.containers, patience, now_s=now_s)
         for id in tired:
             self._step_aside(id, Event.RESTED)
-        return [*gone, *map(Pause, tired), *self._proceed(now_s)]
+        asleep = [Pause(id, self._containers[id].kind) for id in tired]
+        return [*gone, *asleep, *self._proceed(now_s)]
 
     def close(self, now_s: float) -> list[Command]:
         """Start nothing more: give up what waits and remove every container, the busy ones too."""
@@ -190,7 +192,7 @@ class Scheduler:
         """When `tick` is to be called, on the clock of the `now_s`; None if nothing waits for time to
         pass."""
         step_s = idle.next_step_s(self.containers, self._settings.patience)
-        times = [step_s, *(setback.until_s for setback in self._setbacks.values())]
+        times = [step_s, self._next_donor_s(), *(setback.until_s for setback in self._setbacks.values())]
         return min((at for at in times if at is not None), default=None)
 
     @property
@@ -211,6 +213,7 @@ class Scheduler:
 
     def _proceed(self, now_s: float) -> list[Command]:
         """Serve the queue from its head as far as it goes; when nobody waits, see to the stem cells."""
+        self._decided_s = now_s
         commands: list[Command] = []
         while self._queue:
             head = self._queue[0]
@@ -249,6 +252,19 @@ class Scheduler:
             return ()
         sharing = self._settings.sharing
         return donors.find(work.job, self.containers, sharing, now_s=now_s, refused_by=work.refused_by)
+
+    def _next_donor_s(self) -> float | None:
+        """When the head of the queue, which waits, gets another donor."""
+        if not self._queue:
+            return None
+        work = self._queue[0]
+        distrusted_until_s = self._distrusted.get(work.job.key)
+        if distrusted_until_s is not None and distrusted_until_s > self._decided_s:
+            return distrusted_until_s
+        sharing = self._settings.sharing
+        return donors.next_one_s(
+            work.job, self.containers, sharing, after_s=self._decided_s, refused_by=work.refused_by
+        )
 
     def _decide_again(self, work: Work, now_s: float) -> list[Command]:
         """The work has no container after all: it is first in the queue again."""
@@ -307,7 +323,7 @@ class Scheduler:
             work,
             StartKind.TRANSFORMED,
             is_paused=donor.state is State.PAUSED,
-            transformation=Transformation(decision.source, decision.plan, decision.estimated_ms),
+            transformation=Transformation(decision.source, decision.offer, decision.estimated_ms),
         )
 
     def _promise(self, id: ContainerId, work: Work) -> None:

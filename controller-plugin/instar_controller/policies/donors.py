@@ -41,21 +41,45 @@ def find(
     return tuple(sorted(found, key=lambda c: c.last_used_s))
 
 
+def next_one_s(
+    job: Job,
+    containers: Iterable[Container],
+    sharing: Sharing,
+    *,
+    after_s: float,
+    refused_by: Collection[ContainerId] = (),
+) -> float | None:
+    """When the job gets one donor more, by nothing but the passing of time; None if it will not. `after_s` is when
+    `find` was asked last."""
+    if not job.shares:
+        return None
+    ripe_s = [_ripe_s(c, sharing) for c in containers if _may_become(c, job, sharing) and c.id not in refused_by]
+    return min((at_s for at_s in ripe_s if at_s > after_s), default=None)
+
+
+def belong_together(one: ContainerKey, other: ContainerKey) -> bool:
+    """Called by the same namespace, which may be a guest in both, and of the same owner."""
+    return (one.namespace, _owner(one)) == (other.namespace, _owner(other))
+
+
 def _is_donor(container: Container, job: Job, sharing: Sharing, *, now_s: float) -> bool:
+    return _may_become(container, job, sharing) and _ripe_s(container, sharing) <= now_s
+
+
+def _ripe_s(container: Container, sharing: Sharing) -> float:
+    return container.last_used_s + sharing.idle_threshold_s
+
+
+def _may_become(container: Container, job: Job, sharing: Sharing) -> bool:
+    """Whether it is a donor once it has been idle for long enough."""
     return (
         container.is_idle
         and container.shares
-        and container.last_used_s + sharing.idle_threshold_s <= now_s
         and (container.kind, container.memory_mb) == (job.kind, job.memory_mb)
         and container.key is not None
         and container.key != job.key
-        and (sharing.share_across_namespaces or _belong_together(container.key, job.key))
+        and (sharing.share_across_namespaces or belong_together(container.key, job.key))
     )
-
-
-def _belong_together(one: ContainerKey, other: ContainerKey) -> bool:
-    """Called by the same namespace, which may be a guest in both, and of the same owner."""
-    return (one.namespace, _owner(one)) == (other.namespace, _owner(other))
 
 
 def _owner(key: ContainerKey) -> str:

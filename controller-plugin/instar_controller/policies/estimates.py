@@ -12,16 +12,6 @@ from dataclasses import dataclass, field
 
 from instar_controller.policies.snapshot import Job
 from instar_controller.whisk.invocation import ContainerKey
-from instar_controller.whisk.values import JsonObject
-
-
-@dataclass(frozen=True, slots=True)
-class Way:
-    """From another function's container to the job's answer. `plan` is what the container gets as it is; None: it
-    lets go of what it has and loads."""
-
-    plan: JsonObject | None
-    ms: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +24,15 @@ class PlanOffer:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """From another function's container to the job's answer: by a plan, or, where that is None, by letting go of what
+    the container has and loading."""
+
+    offer: PlanOffer | None
+    ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Estimates:
     """For one job, in milliseconds."""
 
@@ -42,7 +41,7 @@ class Estimates:
     cold_ms: float | None = None
     reload_ms: float | None = None  # in any donor, without a plan
     plans: Mapping[ContainerKey, Way] = field(default_factory=dict)  # by the donor's function
-    wake_ms: float = 0.0  # on top, for a container that sleeps
+    wake_ms: float | None = None  # on top, for a container that sleeps
 
     def way_from(self, donor: ContainerKey) -> Way | None:
         """The sooner of a plan and of loading in that container, at equal times the plan; None if neither is

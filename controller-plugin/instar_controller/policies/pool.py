@@ -24,11 +24,10 @@ from dataclasses import dataclass
 
 from instar_controller.policies import choice
 from instar_controller.policies.choice import Offer
-from instar_controller.policies.estimates import UNKNOWN, Estimates
+from instar_controller.policies.estimates import UNKNOWN, Estimates, PlanOffer
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.snapshot import Container, ContainerId, Job
 from instar_controller.whisk.invocation import ContainerKey
-from instar_controller.whisk.values import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,12 +48,12 @@ class TakePrewarmed:
 class Transform:
     """Make this container, which is `source`'s, into the job's function and run in it. It may be asleep.
 
-    Without a plan it lets go of what it has and loads.
+    Without an offer of a plan it lets go of what it has and loads.
     """
 
     container: ContainerId
     source: ContainerKey
-    plan: JsonObject | None
+    offer: PlanOffer | None
     estimated_ms: float  # from now to the answer
 
 
@@ -143,18 +142,15 @@ def _transformed(donors: Sequence[Container], estimates: Estimates) -> list[Offe
     for donor in donors:
         assert donor.key is not None, "a donor has a function"
         way = estimates.way_from(donor.key)
-        if way is not None:
-            ms = way.ms + _waking_ms(donor, estimates)
-            offers.append(Offer(Transform(donor.id, donor.key, way.plan, ms), ms))
+        ms = None if way is None else _awake(donor, way.ms, estimates)
+        if way is not None and ms is not None:
+            offers.append(Offer(Transform(donor.id, donor.key, way.offer, ms), ms))
     return offers
 
 
 def _awake(container: Container, ms: float | None, estimates: Estimates) -> float | None:
-    return None if ms is None else ms + _waking_ms(container, estimates)
-
-
-def _waking_ms(container: Container, estimates: Estimates) -> float:
-    return estimates.wake_ms if container.state is State.PAUSED else 0.0
+    waking_ms = estimates.wake_ms if container.state is State.PAUSED else 0.0
+    return None if ms is None or waking_ms is None else ms + waking_ms
 
 
 def _make_room(job: Job, containers: Sequence[Container], budget_mb: int) -> Evict | Wait:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection
 import pytest
 from engines import WAIT_S, Engine, start_of
 from jobs import NO_KEY, action, invocation
+from worlds import offer
 
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
@@ -46,12 +47,13 @@ def name_of(key: ContainerKey) -> str:
 
 
 def by_plan(job: Job, donors: Collection[ContainerKey]) -> Estimates:
-    plans = {donor: Way({"from": name_of(donor)}, 30) for donor in donors}
-    return Estimates(warm_ms=20, prewarmed_ms=200, cold_ms=1500, plans=plans)
+    plans = {donor: Way(offer({"from": name_of(donor)}), 30) for donor in donors}
+    return Estimates(warm_ms=20, prewarmed_ms=200, cold_ms=1500, plans=plans, wake_ms=0)
 
 
 def by_a_wrong_plan(job: Job, donors: Collection[ContainerKey]) -> Estimates:
-    return Estimates(warm_ms=20, cold_ms=1500, plans={donor: Way({"from": "something else"}, 30) for donor in donors})
+    plans = {donor: Way(offer({"from": "something else"}), 30) for donor in donors}
+    return Estimates(warm_ms=20, cold_ms=1500, plans=plans)
 
 
 def by_loading(job: Job, donors: Collection[ContainerKey]) -> Estimates:

@@ -18,7 +18,7 @@ from collections.abc import Collection
 import hypothesis.strategies as st
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from worlds import function
+from worlds import function, offer
 
 from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, Work
 from instar_controller.engines.scheduler import PoolSettings, Scheduler
@@ -66,8 +66,8 @@ class Traffic(RuleBasedStateMachine):
         warm_ms, prewarmed_ms, cold_ms, reload_ms, plan_ms = times
 
         def estimate(job: Job, donors: Collection[ContainerKey]) -> Estimates:
-            plans = {} if plan_ms is None else {donor: Way({}, plan_ms) for donor in donors}
-            return Estimates(warm_ms, prewarmed_ms, cold_ms, reload_ms, plans)
+            plans = {} if plan_ms is None else {donor: Way(offer({}), plan_ms) for donor in donors}
+            return Estimates(warm_ms, prewarmed_ms, cold_ms, reload_ms, plans, wake_ms=1.0)
 
         self.threshold_s = threshold_s
         numbers = itertools.count(1)

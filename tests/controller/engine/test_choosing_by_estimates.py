@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from worlds import container, function, job
+from worlds import container, function, job, offer
 
 from instar_controller.policies import pool
-from instar_controller.policies.estimates import Estimates, Way
+from instar_controller.policies.estimates import Estimates, PlanOffer, Way
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.snapshot import Container
-from instar_controller.whisk.values import JsonObject
 
 A, B = function("a"), function("b")
-PLAN: JsonObject = {"from": "a"}
+PLAN = offer({"from": "a"})
 WARM = container(function(), id="warm")
 CELL = container(state=State.PREWARMED, id="cell")
 DONOR = container(A, id="donor")
@@ -33,7 +32,7 @@ def decide(
     )
 
 
-def transform(donor: Container, plan: JsonObject | None, ms: float) -> pool.Transform:
+def transform(donor: Container, plan: PlanOffer | None, ms: float) -> pool.Transform:
     assert donor.key is not None
     return pool.Transform(donor.id, donor.key, plan, ms)
 

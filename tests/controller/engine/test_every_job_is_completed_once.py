@@ -14,6 +14,7 @@ from concurrent.futures import Future
 import pytest
 from engines import WAIT_S, Engine, start_of
 from jobs import ECHO, action, invocation
+from worlds import offer
 
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
@@ -35,7 +36,7 @@ BROKEN = "def main(args)\n"
 def estimate(job: Job, donors: Collection[ContainerKey]) -> Estimates:
     """Half of the plans begin with what is not there; sometimes loading is better than any."""
     plans = {
-        donor: Way({"from": donor.action.rpartition("/")[2] if donor.revision % 2 else "nobody"}, 30)
+        donor: Way(offer({"from": donor.action.rpartition("/")[2] if donor.revision % 2 else "nobody"}), 30)
         for donor in donors
     }
     return Estimates(

@@ -212,7 +212,7 @@ def test_two_namespaces_never_share_a_container() -> None:
 
 
 def make_sleep(pool: Scheduler, id: ContainerId, now_s: float) -> None:
-    assert pool.tick(now_s) == [Pause(id)]
+    assert pool.tick(now_s) == [Pause(id, "python:3")]
     assert pool.paused(id, now_s) == []
 
 
@@ -221,7 +221,7 @@ def test_an_idle_container_is_paused_when_its_grace_is_over() -> None:
     make_warm(pool, C1, work("a"), 100.0)
     assert pool.wake_s() == 110.0
     assert pool.tick(109.9) == []
-    assert pool.tick(110.0) == [Pause(C1)]
+    assert pool.tick(110.0) == [Pause(C1, "python:3")]
     assert states(pool) == {"c1": "pausing"}
     assert pool.wake_s() is None
     pool.paused(C1, 110.1)

@@ -67,7 +67,7 @@ def test_a_transformed_start_counts_its_transformation_and_tells_estimate_and_tr
         init=Interval(ARRIVAL + 30, ARRIVAL + 42),
         run=Interval(ARRIVAL + 42, ARRIVAL + 62),
         start="transformed",
-        origin=Origin(action="guest/old", is_planned=True, estimated_ms=27.6, begun_ms=ARRIVAL + 22),
+        origin=Origin("guest/old", is_planned=True, how="transformed", estimated_ms=27.6, begun_ms=ARRIVAL + 22),
     )
     activation = record(course)
     assert (activation.wait_time, activation.init_time, activation.duration) == (30, 12, 32)
@@ -75,6 +75,7 @@ def test_a_transformed_start_counts_its_transformation_and_tells_estimate_and_tr
         "start": "transformed",
         "from": "guest/old",
         "by": "plan",
+        "how": "transformed",
         "estimatedMs": 28,
         "actualMs": 40,
         "initMs": 12,
@@ -83,5 +84,5 @@ def test_a_transformed_start_counts_its_transformation_and_tells_estimate_and_tr
 
 
 def test_where_the_container_came_from_is_told_to_nobody_else() -> None:
-    course = Course(start="transformed", origin=Origin(None, is_planned=False, estimated_ms=90, begun_ms=0))
+    course = Course(start="transformed", origin=Origin(None, is_planned=False, how=None, estimated_ms=90, begun_ms=0))
     assert record(course).instar == {"start": "transformed", "by": "load", "estimatedMs": 90}

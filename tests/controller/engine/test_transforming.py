@@ -7,7 +7,7 @@ from collections.abc import Collection
 from dataclasses import replace
 
 import pytest
-from worlds import function, job
+from worlds import function, job, offer
 
 from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Transformation, Work
 from instar_controller.engines.scheduler import PoolSettings, Scheduler
@@ -20,10 +20,9 @@ from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
 from instar_controller.whisk.activation import ActivationId
 from instar_controller.whisk.invocation import ContainerKey
-from instar_controller.whisk.values import JsonObject
 
 C1, C2, C3 = (ContainerId(f"c{n}") for n in (1, 2, 3))
-PLAN: JsonObject = {"from": "old"}
+PLAN = offer({"from": "old"})
 FAILED = Reason(Why.TRANSFORMATION_FAILED, "guest/new, activation b")
 GONE = Reason(Why.UNREACHABLE, "connection refused")
 ENDED = Reason(Why.ENDED)
@@ -31,7 +30,8 @@ ENDED = Reason(Why.ENDED)
 
 def estimate(wanted: Job, donors: Collection[ContainerKey]) -> Estimates:
     """Any donor becomes any function within 30 ms."""
-    return Estimates(warm_ms=20, prewarmed_ms=200, cold_ms=1500, plans={donor: Way(PLAN, 30) for donor in donors})
+    plans = {donor: Way(PLAN, 30) for donor in donors}
+    return Estimates(warm_ms=20, prewarmed_ms=200, cold_ms=1500, plans=plans, wake_ms=0)
 
 
 def scheduler(
@@ -195,11 +195,11 @@ def test_a_refused_claim_makes_a_donor_no_younger() -> None:
 def test_a_donor_that_slept_is_woken_and_put_to_sleep_again_if_untouched() -> None:
     pool = scheduler(pause_grace_s=10.0)
     make_warm(pool, C1, work("a", "old"), 0.0)
-    assert pool.tick(10.0) == [Pause(C1)]
+    assert pool.tick(10.0) == [Pause(C1, "python:3")]
     pool.paused(C1, 10.0)
     assert pool.submit(NEW, 60.0) == [transforming(C1, NEW, is_paused=True)]
     pool.untouched(C1, NEW, 60.1)
-    assert pool.tick(60.2) == [Pause(C1)]
+    assert pool.tick(60.2) == [Pause(C1, "python:3")]
 
 
 def test_a_donor_that_is_spoiled_goes_and_its_job_gets_the_next_best() -> None:

@@ -4,10 +4,14 @@ filled in."""
 from __future__ import annotations
 
 import itertools
+import json
+import zlib
 
+from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.snapshot import Container, ContainerId, Job
 from instar_controller.whisk.invocation import ContainerKey
+from instar_controller.whisk.values import Json
 
 _ids = itertools.count()
 
@@ -27,6 +31,11 @@ def job(
     shares: bool = True,
 ) -> Job:
     return Job(key=function(name, namespace=namespace), kind=kind, memory_mb=memory_mb, shares=shares)
+
+
+def offer(plan: Json, *, transform_ms: float = 5, load_ms: float = 25) -> PlanOffer:
+    """Of a plan in whatever form the containers of a test understand."""
+    return PlanOffer(zlib.compress(json.dumps(plan).encode()), transform_ms, load_ms)
 
 
 def container(

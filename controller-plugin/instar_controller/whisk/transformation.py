@@ -1,0 +1,37 @@
+"""What a container says of having become another function, in its answer to `/transform`.
+
+One rule: what it says is told and nothing depends on it. What it does not say, or says wrongly, is not told.
+
+    200 {"ok":true,"instar":{"how":"transformed", …}}
+    409 {"error":"one sentence"}
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from instar_controller.whisk.values import JsonObject, parse
+
+WAYS = ("transformed", "loaded")  # with the process that holds models kept, or a fresh load
+MAX_REASON = 300  # characters that are told of a refusal
+
+
+def how(body: bytes) -> str | None:
+    """In which of `WAYS` it became the function."""
+    told = _object(body).get("instar")
+    found = told.get("how") if isinstance(told, Mapping) else None
+    return found if isinstance(found, str) and found in WAYS else None
+
+
+def reason(body: bytes) -> str:
+    """Why it stayed what it was, on one line."""
+    told = _object(body).get("error")
+    return " ".join(told.split())[:MAX_REASON] if isinstance(told, str) and told.strip() else "it says no reason"
+
+
+def _object(body: bytes) -> JsonObject:
+    try:
+        value = parse(body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, Mapping) else {}
