@@ -5,7 +5,8 @@ else. So a model or a rate that changed asks for another entry, and nothing is e
 cut short or under another entry's name counts as absent, and is made again.
 
     models/MODEL                 a package's `model.json`, compressed
-    plans/COSTS/SOURCE/TARGET    a plan as `plans.encode` writes it, compressed, or why there is none
+    plans/COSTS/SOURCE/TARGET    estimates, and a plan as `plans.encode` writes it, compressed, or why there is none
+    roll                         which action has which models (`roll.py`)
     incoming/                    what is being written
 
 Several processes may read and write here. Nothing is synced: who loses power loses time. That a plan arrives is for
@@ -31,24 +32,28 @@ from instar.plan import plans
 from instar.plan.costs import Costs
 from instar.plan.outline import Outline
 from instar.plan.plans import Estimate, LoadInstead
+from instar_controller.clients import roll as rolls
+from instar_controller.clients.roll import Roll
 from instar_controller.errors import StoreError
 
 TRIES = 3  # to write an entry while somebody else tidies up
 LEVEL = 1  # of compression: the fastest; plans shrink to a third
 
 _PLAN, _INSTEAD = b"P", b"L"
+_END = b"\n"  # of the estimates
 
 
 @dataclass(frozen=True, slots=True)
 class KeptPlan:
-    """A plan that was proven, as it is kept."""
+    """A plan that was proven, as it is kept, and what it says of itself: nobody has to decode it to compare."""
 
     compressed: bytes
+    estimate: Estimate
 
     @staticmethod
-    def of(encoded: bytes) -> KeptPlan:
-        """Of what `plans.encode` wrote."""
-        return KeptPlan(zlib.compress(encoded, LEVEL))
+    def of(encoded: bytes, estimate: Estimate) -> KeptPlan:
+        """Of what `plans.encode` wrote, and the plan's own estimate."""
+        return KeptPlan(zlib.compress(encoded, LEVEL), estimate)
 
     def encoded(self) -> bytes:
         """What `plans.encode` wrote."""
@@ -74,25 +79,33 @@ class PlanRepository:
         """Keep what `package.encode` wrote of the model of this digest. Raises `StoreError`."""
         self._write(self._model(digest), zlib.compress(model_json, LEVEL))
 
+    def model_json(self, digest: str) -> bytes | None:
+        """What `put_model` was given, or None if it is not here or damaged."""
+        data = _read(self._model(digest), package.MAX_JSON_BYTES)
+        try:
+            return None if data is None else _decompress(data, package.MAX_JSON_BYTES)
+        except zlib.error:
+            return None
+
     def outline(self, digest: str) -> Outline | None:
         """What the planner sees of a model, or None if the model is not here or damaged."""
-        data = _read(self._model(digest), package.MAX_JSON_BYTES)
-        if data is None:
+        model_json = self.model_json(digest)
+        if model_json is None:
             return None
         try:
-            found = outlines.outline(package.decode(_decompress(data, package.MAX_JSON_BYTES)))
-        except (zlib.error, PackageError):
+            found = outlines.outline(package.decode(model_json))
+        except PackageError:
             return None
         return found if found.digest == digest else None
 
     def put(self, source: str, target: str, costs: str, answer: Answer) -> None:
         """Keep what came of planning; `costs` is the `key_of` them. Raises `StoreError`."""
+        estimate = json.dumps([answer.estimate.transform_ns, answer.estimate.load_ns]).encode()
         match answer:
             case KeptPlan(compressed):
-                body = _PLAN + compressed
+                body = _PLAN + estimate + _END + compressed
             case LoadInstead():
-                estimate = answer.estimate
-                body = _INSTEAD + json.dumps([estimate.transform_ns, estimate.load_ns, answer.reason]).encode()
+                body = _INSTEAD + estimate + _END + answer.reason.encode()
         self._write(self._pair(source, target, costs), _seal(source, target, costs, body) + body)
 
     def find(self, source: str, target: str, costs: str) -> Answer | None:
@@ -103,10 +116,20 @@ class PlanRepository:
         body = data[digests.NBYTES :]
         if data[: digests.NBYTES] != _seal(source, target, costs, body):
             return None
+        numbers, _, rest = body[1:].partition(_END)
+        estimate = Estimate(*json.loads(numbers))
         if body.startswith(_PLAN):
-            return KeptPlan(body[1:])
-        transform_ns, load_ns, reason = json.loads(body[1:])
-        return LoadInstead(source, target, Estimate(transform_ns, load_ns), reason)
+            return KeptPlan(rest, estimate)
+        return LoadInstead(source, target, estimate, rest.decode())
+
+    def put_roll(self, roll: Roll) -> None:
+        """Keep the roll, in the place of an earlier one. Raises `StoreError`."""
+        self._write(self.root / "roll", rolls.encode(roll))
+
+    def roll(self) -> Roll | None:
+        """The roll that was kept last; None if there is none or it is damaged."""
+        data = _read(self.root / "roll", rolls.MAX_BYTES)
+        return None if data is None else rolls.decode(data)
 
     def collect(self, *, models: Collection[str], costs: Collection[str]) -> int:
         """Remove whatever is for other models or other costs than these digests; returns how many entries went.

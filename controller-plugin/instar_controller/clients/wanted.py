@@ -1,4 +1,4 @@
-"""Which weights an action's code asks for: those of the model packages in its archive that lie elsewhere.
+"""The model packages in an action's code, and the weights that they ask for: those that lie elsewhere.
 
 One rule: an archive is its author's, so whatever it holds, looking at it costs little memory and time, and ends in an
 answer. It is read where it is, in its base64: no more of it is decoded than a directory and the heads of some files.
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import contextlib
 import io
 import itertools
 import zipfile
@@ -17,15 +18,25 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from instar import package
-from instar.errors import PackageError
+from instar.errors import ArchiveError, PackageError
 from instar.weights.manifest import Weights
 
 MAX_LOOKED_AT = 256  # files of that name; a container takes 32 packages
 MAX_DIRECTORY_BYTES = 4 << 20  # of an archive: with 90,000 entries it holds more than a container unpacks
-MAX_HEAD_BYTES = 8 << 20  # of all `model.json` up to their graphs: enough for 40,000 tensors
+MAX_HEAD_BYTES = 8 << 20  # of all `model.json`: enough for 40,000 tensors, or for fifty whole packages with 1,000
 PIECE_BYTES = 1 << 20
 PEEK_BYTES = 4096  # in which a `model.json` of ours says so; libraries ship files of that name, too
 IGNORED = frozenset(("virtualenv", "__pycache__"))
+ROOT_NAME = "model"  # of a package at the archive's root, whose folder has no name of its own
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A package in an archive: its name, as its function calls it, and its `model.json`, or the beginning of that."""
+
+    name: str
+    model_json: bytes
+    is_whole: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,15 +53,11 @@ class Wanted:
         return len(self.spans) + 128 * len(self.weights.chunks)
 
 
-def of_archive(code: str) -> tuple[Wanted, ...]:
-    """What the packages in a zip in base64 ask for; nothing of what is no zip or damaged. Each weights file once."""
-    found: dict[str, Wanted] = {}
+def look(code: str) -> Iterator[Found]:
+    """The packages in a zip in base64, one by one. Raises `ArchiveError` where it is no zip or damaged."""
     try:
         with zipfile.ZipFile(io.BufferedReader(_Encoded(code), 1 << 16)) as archive:
-            for head in _heads(archive):
-                wanted = of_head(head)
-                if wanted is not None:
-                    found.setdefault(wanted.weights.digest, wanted)
+            yield from _packages(archive)
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -59,9 +66,19 @@ def of_archive(code: str) -> tuple[Wanted, ...]:
         NotImplementedError,  # of a later version of the format
         RuntimeError,  # an encrypted entry
         ValueError,
-    ):
-        pass  # what the container says of it counts
-    return tuple(found.values())
+    ) as error:
+        raise ArchiveError(f"the archive cannot be read ({str(error)[:200]}); is it a zip in base64?") from error
+
+
+def of_archive(code: str) -> tuple[Wanted, ...]:
+    """What the packages in a zip in base64 ask for; nothing of what is no zip or damaged. Each weights file once."""
+    wanted: dict[str, Wanted] = {}
+    with contextlib.suppress(ArchiveError):  # what the container says of it counts
+        for found in look(code):
+            asked = of_head(found.model_json)
+            if asked is not None:
+                wanted.setdefault(asked.weights.digest, asked)
+    return tuple(wanted.values())
 
 
 def of_head(head: bytes, *, otherwise: str | None = None) -> Wanted | None:
@@ -77,8 +94,8 @@ def of_head(head: bytes, *, otherwise: str | None = None) -> Wanted | None:
     return Wanted(weights, location, spans)
 
 
-def _heads(archive: zipfile.ZipFile) -> Iterator[bytes]:
-    """The beginnings of all `model.json` that may be ours."""
+def _packages(archive: zipfile.ZipFile) -> Iterator[Found]:
+    """All `model.json` that may be ours, as far as they are read."""
     left = MAX_HEAD_BYTES
     for entry in itertools.islice(filter(_may_be_ours, archive.infolist()), MAX_LOOKED_AT):
         with archive.open(entry) as file:
@@ -88,7 +105,7 @@ def _heads(archive: zipfile.ZipFile) -> Iterator[bytes]:
             while len(head) < left and (piece := file.read(min(PIECE_BYTES, left - len(head)))):
                 head += piece
         left -= len(head)
-        yield head
+        yield Found((ROOT_NAME, *entry.filename.split("/"))[-2], head, len(head) == entry.file_size)
 
 
 def _may_be_ours(entry: zipfile.ZipInfo) -> bool:

@@ -88,7 +88,7 @@ def proven(source: Outline, target: Outline, costs: Costs) -> Answer | Failed:
     encoded = encoding.encode(found)
     if len(encoded) > encoding.MAX_BYTES:
         return Failed(f"{found!r} has {len(encoded)} bytes; at most {encoding.MAX_BYTES} are read")
-    return KeptPlan.of(encoded)
+    return KeptPlan.of(encoded, found.estimate)
 
 
 @functools.lru_cache(OUTLINES)

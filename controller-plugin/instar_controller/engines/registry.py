@@ -1,10 +1,11 @@
 """The registered models, and the plans between them: made when a model is registered, answered from memory.
 
-One rule: who asks for a plan never waits. `plan_for` looks into a dictionary; a thread of the registry's own reads
+One rule: who asks for a plan never waits. `answer_for` looks into a dictionary; a thread of the registry's own reads
 the repository and hands what is not there to a pool of processes, which exist only while there is something to plan.
 A process that dies takes nothing with it: what it had is planned again by another.
 
-It does not decide when a plan is worth its while: the planner has, with the costs of the node's device.
+A model has a plan to itself, too: two actions may have the same one. It does not decide when a plan is worth its
+while: the planner has, with the costs of the node's device.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import logging
 import multiprocessing
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -53,18 +54,27 @@ class _Batch:
 class Registry:
     """Models by name, plans by the digests of both models. Every method may be called from any thread.
 
-    `processes` plan at a time. The registry is to be closed.
+    `processes` plan at a time. `on_idle` is called by the registry's thread whenever it has nothing more to do. The
+    registry is to be closed.
     """
 
-    def __init__(self, repository: PlanRepository, costs: Costs, *, processes: int = 1) -> None:
+    def __init__(
+        self,
+        repository: PlanRepository,
+        costs: Costs,
+        *,
+        processes: int = 1,
+        on_idle: Callable[[], None] = lambda: None,
+    ) -> None:
         self._repository = repository
-        self._costs = costs
         self._processes = processes
+        self._on_idle = on_idle
+        self.costs = costs
         self.costs_key = plans.key_of(costs)
-        self._changed = threading.Condition()  # guards all of these but for looking into `_plans`
+        self._changed = threading.Condition()  # guards all of these but for looking into `_answers`
         self._names: dict[str, str] = {}
         self._models: dict[str, _Model] = {}
-        self._plans: dict[Pair, KeptPlan] = {}
+        self._answers: dict[Pair, Answer] = {}
         self._owed: OrderedDict[Pair, int] = OrderedDict()  # nobody has begun with them; how many tries have failed
         self._begun: dict[Pair, int] = {}
         self._computed = 0
@@ -85,6 +95,12 @@ class Registry:
         """How many pairs were planned here, rather than found in the repository."""
         return self._computed
 
+    @property
+    def plans(self) -> int:
+        """For how many pairs there is a plan."""
+        with self._changed:
+            return sum(isinstance(answer, KeptPlan) for answer in self._answers.values())
+
     def register(self, name: str, model: Package) -> str:
         """Have plans made between this model and all others, both ways; returns its digest.
 
@@ -96,27 +112,29 @@ class Registry:
             is_new = digest not in self._models
         if is_new:
             self._repository.put_model(digest, model_json)
-        with self._changed:
-            if self._names.get(name) != digest:
-                self._forget(name)
-                self._names[name] = digest
-                self._add(digest, model_json)
-                self._models[digest].names.add(name)
-        self._events.put(None)
+        self._enter(name, digest, model_json)
         return digest
+
+    def adopt(self, name: str, digest: str) -> bool:
+        """Register a model that the repository has from an earlier time; False, and nothing done, if it has not."""
+        model_json = self._repository.model_json(digest)
+        if model_json is None:
+            return False
+        self._enter(name, digest, model_json)
+        return True
 
     def unregister(self, name: str) -> None:
         """Forget a name, and its model and plans if no other name has it. What is kept on disk stays there."""
         with self._changed:
             self._forget(name)
+        self._events.put(None)
 
-    def plan_for(self, source: str, target: str) -> bytes | None:
-        """The proven plan by which a live `source` becomes `target`, as `plans.encode` writes it.
+    def answer_for(self, source: str, target: str) -> Answer | None:
+        """The proven plan by which a live `source` becomes `target`, or that loading is no slower.
 
-        None if it is not made yet, if loading is no slower, or if one of these digests is not a registered model's.
+        None if that is not known yet, or one of these digests is not a registered model's.
         """
-        kept = self._plans.get((source, target))
-        return None if kept is None else kept.encoded()
+        return self._answers.get((source, target))
 
     def wait(self, timeout_s: float) -> bool:
         """Wait until nothing is left to plan; False if that took longer."""
@@ -135,16 +153,24 @@ class Registry:
     def __repr__(self) -> str:
         with self._changed:
             left = len(self._owed) + len(self._begun)
-            return f"<Registry {len(self._models)} models, {len(self._plans)} plans, {left} pairs to plan>"
+            return f"<Registry {len(self._models)} models, {len(self._answers)} answers, {left} pairs to plan>"
+
+    def _enter(self, name: str, digest: str, model_json: bytes) -> None:
+        with self._changed:
+            if self._names.get(name) != digest:
+                self._forget(name)
+                self._names[name] = digest
+                self._add(digest, model_json)
+                self._models[digest].names.add(name)
+        self._events.put(None)
 
     def _add(self, digest: str, model_json: bytes) -> None:
         if digest in self._models:
             return
-        for other in self._models:
-            for pair in ((digest, other), (other, digest)):
-                if pair not in self._begun:  # else the model was here before, and is in time for the answer
-                    self._owed[pair] = 0
         self._models[digest] = _Model(model_json)
+        for pair in self._pairs_of(digest):
+            if pair not in self._begun:  # else the model was here before, and is in time for the answer
+                self._owed[pair] = 0
 
     def _forget(self, name: str) -> None:
         digest = self._names.pop(name, None)
@@ -154,12 +180,16 @@ class Registry:
         model.names.remove(name)
         if model.names:
             return
+        for pair in self._pairs_of(digest):
+            self._answers.pop(pair, None)
+            self._owed.pop(pair, None)
         del self._models[digest]
-        for other in self._models:
-            for pair in ((digest, other), (other, digest)):
-                self._plans.pop(pair, None)
-                self._owed.pop(pair, None)
         self._changed.notify_all()
+
+    def _pairs_of(self, digest: str) -> list[Pair]:
+        """All pairs that a registered model is in, each once."""
+        others = [other for other in self._models if other != digest]
+        return [(digest, digest), *((digest, other) for other in others), *((other, digest) for other in others)]
 
     def _run(self) -> None:
         """The registry's thread."""
@@ -173,6 +203,8 @@ class Registry:
                 self._pool = None
             if self._is_closed and not running:
                 return
+            if not running:
+                self._on_idle()
             batch = self._events.get()
             if batch is not None:
                 running -= 1
@@ -200,7 +232,7 @@ class Registry:
                 # Not forked: this process has threads, and they may hold locks.
                 context = multiprocessing.get_context("spawn")
                 self._pool = ProcessPoolExecutor(self._processes, mp_context=context, initializer=planning.begin)
-            future = self._pool.submit(planning.plan, self._repository, self._costs, self.costs_key, pairs)
+            future = self._pool.submit(planning.plan, self._repository, self.costs, self.costs_key, pairs)
         except (BrokenProcessPool, OSError) as error:  # it broke since the last one was handed in, or cannot begin
             future = Future()
             future.set_exception(error)
@@ -237,8 +269,8 @@ class Registry:
     def _keep(self, pair: Pair, answer: Answer) -> None:
         with self._changed:
             del self._begun[pair]
-            if isinstance(answer, KeptPlan) and self._is_wanted(pair):
-                self._plans[pair] = answer
+            if self._is_wanted(pair):
+                self._answers[pair] = answer
             self._changed.notify_all()
 
     def _restore(self, digest: str) -> None:

@@ -53,7 +53,8 @@ def test_a_killed_process_loses_no_pair(
         assert "ended with BrokenProcessPool" in caplog.text
     registry.register("last", packages[3])
     assert registry.wait(WAIT_S)
-    assert sum(check_every_pair(registry, repository, packages)) == registry.computed == 12
+    assert sum(check_every_pair(registry, repository, packages)) == 16
+    assert 10 <= registry.computed < 16  # what the killed ones had finished was kept
 
 
 def test_a_process_that_plans_ends_with_its_parent(tmp_path: Path) -> None:

@@ -24,14 +24,14 @@ def test_answers_come_while_the_processes_are_busy(
     register(registry, [first, second])
     with caught_planning(registry, repository, third, "third"):
         start = time.monotonic()
-        assert registry.plan_for(first.digest, second.digest) is not None
-        assert registry.plan_for(first.digest, third.digest) is None
-        assert registry.plan_for("0" * 64, third.digest) is None
+        assert registry.answer_for(first.digest, second.digest) is not None
+        assert registry.answer_for(first.digest, third.digest) is None
+        assert registry.answer_for("0" * 64, third.digest) is None
         registry.register("fourth", fourth)
         assert time.monotonic() - start < AT_ONCE_S
         assert not registry.wait(0)
     assert registry.wait(WAIT_S)
-    assert sum(check_every_pair(registry, repository, packages)) == 12
+    assert sum(check_every_pair(registry, repository, packages)) == 16
 
 
 def test_a_model_that_leaves_and_returns_while_it_is_planned_for_is_answered(
@@ -44,4 +44,4 @@ def test_a_model_that_leaves_and_returns_while_it_is_planned_for_is_answered(
         registry.unregister("second")
         registry.register("second", second)
     assert registry.wait(WAIT_S)
-    assert sum(check_every_pair(registry, repository, [first, second])) == 2
+    assert sum(check_every_pair(registry, repository, [first, second])) == 4

@@ -27,12 +27,12 @@ def test_an_unregistered_model_is_gone_from_answers_and_after_tidying_from_disk(
     before = entries(repository)
     registry.unregister("model 2")
     assert registry.models == {first.digest, second.digest}
-    assert registry.plan_for(first.digest, third.digest) is registry.plan_for(third.digest, first.digest) is None
-    assert repository.collect(models=registry.models, costs=[registry.costs_key]) == 5
+    assert registry.answer_for(first.digest, third.digest) is registry.answer_for(third.digest, first.digest) is None
+    assert repository.collect(models=registry.models, costs=[registry.costs_key]) == 6
     left = entries(repository)
     assert left == {path: when for path, when in before.items() if third.digest not in path.parts}
-    assert len(left) == 4
-    assert sum(check_every_pair(registry, repository, [first, second])) == 2
+    assert len(left) == 6
+    assert sum(check_every_pair(registry, repository, [first, second])) == 4
 
 
 def test_a_model_stays_as_long_as_one_of_its_names(make_registry: Callable[..., Registry]) -> None:
@@ -41,10 +41,10 @@ def test_a_model_stays_as_long_as_one_of_its_names(make_registry: Callable[..., 
     register(registry, [first, second, first])
     registry.unregister("model 0")
     registry.unregister("nobody")
-    assert registry.plan_for(first.digest, second.digest) is not None
+    assert registry.answer_for(first.digest, second.digest) is not None
     registry.unregister("model 2")
     assert registry.models == {second.digest}
-    assert registry.plan_for(first.digest, second.digest) is None
+    assert registry.answer_for(first.digest, second.digest) is None
 
 
 def test_plans_at_costs_that_nobody_uses_go(
@@ -55,9 +55,9 @@ def test_plans_at_costs_that_nobody_uses_go(
     new = make_registry()
     for registry in (old, new):
         register(registry, packages)
-    assert repository.collect(models=new.models, costs=[new.costs_key]) == 2
+    assert repository.collect(models=new.models, costs=[new.costs_key]) == 4
     assert [path.name for path in (repository.root / "plans").iterdir()] == [new.costs_key]
-    assert sum(check_every_pair(new, repository, packages)) == 2
+    assert sum(check_every_pair(new, repository, packages)) == 4
 
 
 def test_who_still_uses_what_another_tidied_up_makes_it_again(
@@ -66,11 +66,11 @@ def test_who_still_uses_what_another_tidied_up_makes_it_again(
     first, second, third = packages = models(3)
     registry = make_registry()
     register(registry, [first, second])
-    assert repository.collect(models=[], costs=[]) == 4
+    assert repository.collect(models=[], costs=[]) == 6
     assert entries(repository) == {}
     registry.register("third", third)
     assert registry.wait(WAIT_S)
-    assert all(registry.plan_for(a.digest, b.digest) for a in packages for b in packages if a is not b)
+    assert all(registry.answer_for(a.digest, b.digest) for a in packages for b in packages if a is not b)
 
 
 def test_tidying_up_while_an_entry_is_written_does_not_lose_it(
