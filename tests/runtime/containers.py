@@ -93,13 +93,20 @@ class Container:
         listener.close()
 
     def send(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, timeout_s: float = 30
+        self,
+        method: str,
+        path: str,
+        body: bytes | Iterator[bytes] | None,
+        *,
+        timeout_s: float = 30,
+        headers: Mapping[str, str] | None = None,
     ) -> Exchange:
         """One request on a connection of its own, as OpenWhisk does it."""
         before = self._out.stat().st_size, self._err.stat().st_size
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         with contextlib.closing(connection):
-            connection.request(method, path, body, {"Content-Type": "application/json", "Accept": "application/json"})
+            usual = {"Content-Type": "application/json", "Accept": "application/json"}
+            connection.request(method, path, body, {**usual, **(headers or {})})
             response = connection.getresponse()
             data = response.read()
         out, err = (path.read_bytes()[at:].decode() for path, at in zip((self._out, self._err), before, strict=True))

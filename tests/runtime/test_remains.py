@@ -145,7 +145,7 @@ if os.fork() == 0:
         except OSError:
             os.write(write, b'.')  # there are as many as there may be
 os.read(read, 1)
-remains.wipe(uid, Path({str(everybodys)!r}), lambda child: processes.end_descendants(spared=[child]))
+remains.wipe(uid, [Path({str(everybodys)!r})], lambda child: processes.end_descendants(spared=[child]))
 assert processes.of_user(uid) == []
 """
     subprocess.run([sys.executable, "-c", program], check=True, timeout=60)

@@ -3,8 +3,8 @@
 Two conversations, one rule for both: a frame is a frozen dataclass, and whatever does not decode to exactly
 one is a `ProtocolError`; nothing is guessed.
 
-* proxy and zygote, a sequenced-packet socket: `Fork` -> `Forked`, `Bury` -> `Buried`. File descriptors travel
-  beside a frame. Both sides are ours.
+* proxy and zygote, a sequenced-packet socket: `Fork` -> `Forked`, `Bury | Renew` -> `Buried`; `Propose` is not
+  answered here. File descriptors travel beside a frame. Both sides are ours.
 * proxy and worker, stream sockets, for their frames may be large, one for each run that may be under way at a
   time. On the first, `Start` -> `Started | NotStarted`; then, on each, `Run` -> `Finished | Refused`, one at a
   time, so no answer can meet another run's caller. The worker holds user code; the proxy trusts none of it.
@@ -60,13 +60,23 @@ class Bury:
 
 
 @dataclass(frozen=True, slots=True)
+class Renew:
+    """As `Bury`; and another executor takes the place of the one that there is, of which nothing is left."""
+
+
+@dataclass(frozen=True, slots=True)
+class Propose:
+    """Hand a socket on to the executor, which finds a proposal there (`instar.executor.proposals`)."""
+
+
+@dataclass(frozen=True, slots=True)
 class Buried:
     """Nothing of the worker is left."""
 
     status: int  # its exit code, or minus the signal that ended it
 
 
-Control = Fork | Forked | Bury | Buried
+Control = Fork | Forked | Bury | Renew | Propose | Buried
 
 
 def encode_control(frame: Control) -> bytes:
@@ -79,6 +89,10 @@ def encode_control(frame: Control) -> bytes:
             document = {"frame": "forked", "pid": pid}
         case Bury():
             document = {"frame": "bury"}
+        case Renew():
+            document = {"frame": "renew"}
+        case Propose():
+            document = {"frame": "propose"}
         case Buried(status):
             document = {"frame": "buried", "status": status}
     data = json.dumps(document).encode()
@@ -101,6 +115,10 @@ def decode_control(data: bytes) -> Control:
             return Forked(pid)
         case {"frame": "bury"}:
             return Bury()
+        case {"frame": "renew"}:
+            return Renew()
+        case {"frame": "propose"}:
+            return Propose()
         case {"frame": "buried", "status": int(status)}:
             return Buried(status)
     raise ProtocolError(f"no frame between proxy and zygote: {data[:80]!r}")

@@ -30,34 +30,34 @@ BATCH = 10_000  # names of a directory that are held in memory
 End = Callable[[int], None]
 
 
-def wipe(uid: int, directory: Path, end: End) -> None:
-    """Leave nothing of the user `uid`, nor anything in `directory`, which was its own.
+def wipe(uid: int, directories: Sequence[Path], end: End) -> None:
+    """Leave nothing of the user `uid`, nor anything of it in `directories`, which were its own.
 
     `end(spared)` must end and reap every process below this one but those it keeps and `spared`. Raises
     `ProcessError` where that cannot be done.
     """
     for _ in range(ATTEMPTS):
-        if _wipe(uid, directory, end) == 0:
+        if _wipe(uid, directories, end) == 0:
             return
     raise ProcessError(f"what the function left as user {uid} cannot be removed; the container ends")
 
 
-def end_all(isolation: Isolation, directory: Path, *, spared: Sequence[int] = ()) -> None:
+def end_all(isolation: Isolation, directories: Sequence[Path], *, spared: Sequence[int] = ()) -> None:
     """End everything below this process but `spared`; of a worker that was a user of its own, leave nothing."""
     if isinstance(isolation, Apart):
-        wipe(isolation.worker_uid, directory, lambda child: processes.end_descendants(spared=[*spared, child]))
+        wipe(isolation.worker_uid, directories, lambda child: processes.end_descendants(spared=[*spared, child]))
     else:
         processes.end_descendants(spared=spared)
 
 
-def _wipe(uid: int, directory: Path, end: End) -> int:
+def _wipe(uid: int, directories: Sequence[Path], end: End) -> int:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         pid = os.fork()
         if pid == 0:
             try:
                 ours.close()
-                _wipe_as(uid, directory, theirs)
+                _wipe_as(uid, directories, theirs)
                 os._exit(0)
             finally:
                 os._exit(1)
@@ -71,7 +71,7 @@ def _wipe(uid: int, directory: Path, end: End) -> int:
     return 1
 
 
-def _wipe_as(uid: int, directory: Path, parent: socket.socket) -> None:
+def _wipe_as(uid: int, directories: Sequence[Path], parent: socket.socket) -> None:
     privileges.become_reaper(uid)
     os.chdir("/")
     # All of them in one step of the kernel's: a process that forks without end cannot get ahead of it.
@@ -80,9 +80,10 @@ def _wipe_as(uid: int, directory: Path, parent: socket.socket) -> None:
     parent.send(b".")
     parent.recv(1)  # they are dead now, and not only about to be
     remove_shared_memory(uid)
-    with contextlib.suppress(OSError):
-        directory.chmod(stat.S_IRWXU)
-    for folder in (directory, *map(Path, EVERYBODYS)):
+    for directory in directories:
+        with contextlib.suppress(OSError):
+            directory.chmod(stat.S_IRWXU)
+    for folder in (*directories, *map(Path, EVERYBODYS)):
         remove_files(folder, uid)
 
 

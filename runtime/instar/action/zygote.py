@@ -31,6 +31,8 @@ from instar.action.frames import (
     Bury,
     Fork,
     Forked,
+    Propose,
+    Renew,
     decode_control,
     encode_control,
 )
@@ -38,7 +40,7 @@ from instar.action.limits import Allowance
 from instar.action.privileges import Apart, Isolation, Role
 from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import packets
-from instar.executor.protocol import Open, encode_open
+from instar.executor.protocol import Consider, Open, Order, encode_order
 
 NICE = 10  # of an isolated worker: whatever it starts, the proxy gets its turn
 EXECUTOR_LIVES = 4  # one that dies this often dies of what it is asked to do
@@ -135,7 +137,7 @@ class Zygote:
             traceback.print_exc()
         try:
             if self._worker is not None:
-                remains.end_all(self._isolation, Path(self._worker.fork.directory))
+                remains.end_all(self._isolation, [Path(self._worker.fork.directory)])
         finally:
             processes.end_descendants()
             os._exit(0)
@@ -160,8 +162,13 @@ class Zygote:
         match decode_control(data):
             case Fork() as fork if descriptors:
                 self._fork_worker(fork, [socket.socket(fileno=descriptor) for descriptor in descriptors])
+            case Propose() if descriptors:
+                with socket.socket(fileno=descriptors[0]) as proposer, contextlib.suppress(OSError):
+                    self._tell_executor(Consider(), proposer)
             case Bury():
                 self._control.send(encode_control(Buried(self._bury())))
+            case Renew():
+                self._control.send(encode_control(Buried(self._renew())))
             case frame:
                 raise ProtocolError(f"the zygote was sent a {type(frame).__name__}")
         return True
@@ -212,10 +219,19 @@ class Zygote:
             return 0
         self._reap()
         status = self._ended.pop(self._worker.pid, 0)
-        remains.end_all(self._isolation, Path(self._worker.fork.directory), spared=[self._executor.pid])
+        remains.end_all(self._isolation, [Path(self._worker.fork.directory)], spared=[self._executor.pid])
         self._worker.door.close()
         self._worker = None
         return os.waitstatus_to_exitcode(status)
+
+    def _renew(self) -> int:
+        """The same, with another executor. This one's end is none of those that it may die."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._executor.pid, signal.SIGKILL)  # which goes on while the worker is buried
+        status = self._bury()
+        self._end_executor()
+        self._executor = self._fork_executor()
+        return status
 
     def _fork_executor(self) -> Executor:
         from instar.executor import server
@@ -237,10 +253,13 @@ class Zygote:
         theirs.close()
         return Executor(pid, os.pidfd_open(pid), control)
 
-    def _replace_executor(self) -> None:
+    def _end_executor(self) -> None:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self._executor.pid, 0)
         self._executor.close()
+
+    def _replace_executor(self) -> None:
+        self._end_executor()
         self._lives -= 1
         if self._lives == 0:
             raise ProcessError(f"the executor died {EXECUTOR_LIVES} times; the container ends")
@@ -253,14 +272,17 @@ class Zygote:
         assert self._worker is not None  # both callers have looked
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         fork = self._worker.fork
-        opening = Open(fork.models, fork.store, fork.own)
         with ours, theirs:
             try:
                 self._limit_executor()
-                socket.send_fds(self._executor.control, [encode_open(opening)], [ours.fileno()])
+                self._tell_executor(Open(fork.models, fork.store, fork.own), ours)
                 socket.send_fds(self._worker.door, [b"\n"], [theirs.fileno()])
             except OSError:
                 return  # one of them has just died, which the next turn of the loop sees and mends
+
+    def _tell_executor(self, order: Order, connection: socket.socket) -> None:
+        """Raises `OSError` where it has just died."""
+        socket.send_fds(self._executor.control, [encode_order(order)], [connection.fileno()])
 
     def _limit_executor(self) -> None:
         pid, held = self._executor.pid, limits.held_bytes(self._allowance)

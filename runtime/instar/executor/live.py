@@ -117,6 +117,11 @@ class LiveModel:
         """Whether it is neither one model nor another: now, or for good."""
         return self._turns.is_dirty
 
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody runs it, or waits for its weights, at this moment."""
+        return self._turns.is_used
+
     def run(self, inputs: Mapping[str, torch.Tensor]) -> tuple[torch.Tensor, ...]:
         """Run the model once. `inputs` are CPU tensors by name; the outputs come in the signature's order.
 

@@ -20,6 +20,8 @@ from instar.weights.manifest import WEIGHTS_FILE
 from instar.weights.pipeline import Urgency
 from instar.weights.store import Store
 
+COMPILED = "compiled"  # folder of a store
+
 
 def load(package_dir: Path, *, store: Store) -> LiveModel:
     """Load the model package in a folder and wait until all its weights are on the node.
@@ -59,7 +61,7 @@ def bringing(prepared: Prepared, package_dir: Path, *, fetcher: Fetcher, urgency
 
 def structure(package_dir: Path, *, store: Store, own: Path | None = None) -> Prepared:
     """Only the structure of a package: what can be had before, and without, its weights."""
-    caches = [root / "compiled" for root in (store.root, own) if root is not None]
+    caches = [root / COMPILED for root in (store.root, own) if root is not None]
     return prepare(package_dir / MODEL_FILE, *caches)
 
 

@@ -57,6 +57,14 @@ class Open:
     own: str  # directory for what that one cannot take, where it is mounted read-only
 
 
+@dataclass(frozen=True, slots=True)
+class Consider:
+    """Answer the proxy's proposal, which is on the socket that comes along (`instar.executor.proposals`)."""
+
+
+Order = Open | Consider
+
+
 # what a worker asks
 
 
@@ -122,16 +130,23 @@ class Failed:
 Reply = Described | Grown | Answer | Failed
 
 
-def encode_open(frame: Open) -> bytes:
-    return json.dumps([frame.models, frame.store, frame.own]).encode("ascii")
+def encode_order(order: Order) -> bytes:
+    """What the zygote sends."""
+    match order:
+        case Open(models, store, own):
+            return json.dumps(["open", models, store, own]).encode("ascii")
+        case Consider():
+            return b'["consider"]'
 
 
-def decode_open(data: bytes) -> Open:
+def decode_order(data: bytes) -> Order:
     """Raises `ProtocolError`."""
     match _parse(data):
-        case [[*models], str(store), str(own)]:
+        case ["open", [*models], str(store), str(own)]:
             return Open(tuple(map(_model, models)), store, own)
-    raise ProtocolError(f"the zygote's frame opens no session: {data[:80]!r}")
+        case ["consider"]:
+            return Consider()
+    raise ProtocolError(f"the zygote's frame is no order: {data[:80]!r}")
 
 
 def _model(item: Any) -> tuple[str, str]:

@@ -19,6 +19,12 @@ class Turns:
         self._users = 0
         self.is_dirty = False
 
+    @property
+    def is_used(self) -> bool:
+        """Whether somebody uses the model at this moment."""
+        with self._lock:
+            return self._users > 0
+
     def enter(self) -> None:
         """Begin to use the model, until `leave`. Raises `TransformationError` if it is dirty."""
         with self._lock:

@@ -1,18 +1,21 @@
-"""The two routes of the OpenWhisk runtime protocol, and `/ready`, which only Instar asks for.
+"""The two routes of the OpenWhisk runtime protocol, and `/ready` and `/transform`, which only Instar asks for.
 
 The rule: an answer is JSON with an exact `Content-Length`; a reply without one looks like a crash to OpenWhisk.
 Where weights were loaded since the run before, a header of the answer says how many and how long that was waited for.
-What a request means is `instar.proxy.function`'s to say.
+`/transform` is there only in a container that was given a token, for whoever knows that; of what others send it looks
+at nothing. What a request means is `instar.proxy.function`'s to say.
 """
 
 from __future__ import annotations
 
+import hmac
 import json
 
 from flask import Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException
 
 from instar.executor.meter import NOTHING, Reading
+from instar.plan import plans
 from instar.proxy.function import Function, Reply, failure
 from instar.proxy.limits import BodyLimits
 
@@ -21,7 +24,7 @@ DRAIN_BYTES = 1 << 30  # of a body that is refused; a client reads no answer whi
 PIECE_BYTES = 1 << 18
 
 
-def create(function: Function, limits: BodyLimits) -> Flask:
+def create(function: Function, limits: BodyLimits, *, token: str | None = None) -> Flask:
     app = Flask("instar.proxy")
 
     @app.get("/ready")
@@ -37,6 +40,20 @@ def create(function: Function, limits: BodyLimits) -> Flask:
     def run() -> Response:
         body = _body(request, limits.run_bytes)
         return _response(function.run(body) if isinstance(body, bytes) else body)
+
+    if token is not None:
+        bearer = f"Bearer {token}".encode()
+
+        @app.post("/transform")
+        def transform() -> Response:
+            # Compared in constant time, so that how long it takes tells nothing.
+            if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), bearer):
+                _drain(request)
+                refused = _response(failure(401, "POST /transform takes this container's token"))
+                refused.headers["WWW-Authenticate"] = "Bearer"
+                return refused
+            body = _body(request, limits.init_bytes + plans.MAX_BYTES)
+            return _response(function.transform(body) if isinstance(body, bytes) else body)
 
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response:

@@ -31,7 +31,7 @@ from instar.proxy import app, slots
 from instar.proxy.function import Function
 from instar.proxy.limits import BodyLimits
 from instar.proxy.places import Places
-from instar.proxy.zygote import Zygote
+from instar.proxy.zygote import TOKEN, Zygote
 
 THREADS = 128  # requests at once, most of which wait; a thread is started when it is first needed
 
@@ -73,7 +73,7 @@ class Container:
 
     def _application(self) -> Flask:
         function = Function(self._zygote, self._places, limits=self._limits, slots=slots.allowed(os.environ))
-        return app.create(function, self._limits)
+        return app.create(function, self._limits, token=os.environ.get(TOKEN) or None)
 
     # gunicorn calls hooks by the number of their parameters
 
@@ -114,7 +114,7 @@ class Container:
     def _end(self, status: int) -> NoReturn:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # the ends that follow are ours
         with contextlib.suppress(OSError, ProcessError):
-            remains.end_all(self._isolation, self._places.action)
+            remains.end_all(self._isolation, [place.action for place in self._places.functions()])
         processes.end_descendants()
         self._places.remove()
         if isinstance(self._isolation, Apart):

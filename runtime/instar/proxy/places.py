@@ -9,21 +9,52 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
+FUNCTION = "function-"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one function's files lie. Until it is opened nobody gets there but the runtime's user: the function
+    before may still be running."""
+
+    folder: Path
+
+    @property
+    def action(self) -> Path:
+        """The function's directory; its user's as soon as it has a process."""
+        return self.folder / "action"
+
+    @property
+    def packages(self) -> Path:
+        """Model packages, out of the function's reach: from its archive, or from elsewhere."""
+        return self.folder / "packages"
+
+    def make(self) -> None:
+        self.folder.mkdir(mode=0o700)
+
+    def open(self) -> None:
+        """Let the function pass through to its directory; not look around."""
+        self.folder.chmod(0o711)
+
+    def remove(self) -> None:
+        """Remove what a function, or an attempt to become one, has left. Its process, if it had one, is buried."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self.action)  # where it was another user's, that is what the burial left of it
+        shutil.rmtree(self.folder, ignore_errors=True)
+
 
 @dataclass(frozen=True, slots=True)
 class Places:
     work: Path  # the container's own, removed when it ends
     store: Path  # the node's weights files
 
-    @property
-    def action(self) -> Path:
-        """The function's directory; its user's as soon as it has a process."""
-        return self.work / "action"
+    def function(self, number: int) -> Place:
+        """The place of the container's function of this number."""
+        return Place(self.work / f"{FUNCTION}{number}")
 
-    @property
-    def packages(self) -> Path:
-        """Model packages, out of the function's reach: from its archive, or from elsewhere."""
-        return self.work / "packages"
+    def functions(self) -> list[Place]:
+        """Every function's that there is: one, or two while one becomes another."""
+        return [Place(folder) for folder in self.work.glob(f"{FUNCTION}*")]
 
     @property
     def own(self) -> Path:
@@ -55,14 +86,8 @@ class Places:
         """Whether its file system is, as where a container has the node's store mounted."""
         return self.store.exists() and bool(os.statvfs(self.store).f_flag & os.ST_RDONLY)
 
-    def clear(self) -> None:
-        """Remove what an attempt to become a function has left. Its process, if it had one, is buried."""
-        with contextlib.suppress(OSError):
-            os.rmdir(self.action)  # where it was another user's, that is what the burial left of it
-        shutil.rmtree(self.action, ignore_errors=True)
-        shutil.rmtree(self.packages, ignore_errors=True)
-
     def remove(self) -> None:
         """Remove everything, at the container's end."""
-        self.clear()
+        for place in self.functions():
+            place.remove()
         shutil.rmtree(self.work, ignore_errors=True)

@@ -30,6 +30,7 @@ class Slots:
     def __init__(self, channels: Sequence[Channel]) -> None:
         self._channels = channels
         self._free = list(range(len(channels)))  # a heap
+        self._claimed = False  # by somebody who changes the function
         self._closed = False
         self._changed = threading.Condition()
 
@@ -45,12 +46,28 @@ class Slots:
             if number is not None:
                 self._give_back(number)
 
+    def claim(self) -> bool:
+        """Take all channels, if no run has one: from now on runs wait, until `release` or `close`."""
+        with self._changed:
+            if self._closed or len(self._free) < len(self._channels):
+                return False
+            self._free = []
+            self._claimed = True
+            return True
+
+    def release(self) -> None:
+        """Let runs begin again."""
+        with self._changed:
+            self._free = list(range(len(self._channels)))
+            self._claimed = False
+            self._changed.notify_all()
+
     def close(self) -> None:
         """Nobody gets a channel any more. Those in use are closed when they are given back."""
         with self._changed:
-            self._closed = True
-            while self._free:
-                self._channels[self._free.pop()].close()
+            for number in range(len(self._channels)) if self._claimed else self._free:
+                self._channels[number].close()
+            self._free, self._claimed, self._closed = [], False, True
             self._changed.notify_all()
 
     def _give_back(self, number: int) -> None:

@@ -21,6 +21,8 @@ from instar.action.frames import (
     Control,
     Fork,
     Forked,
+    Propose,
+    Renew,
     decode_control,
     encode_control,
 )
@@ -29,7 +31,8 @@ from instar.errors import ProcessError, ProtocolError
 from instar.executor import meter, packets
 from instar.proxy.slots import Slots
 
-SECRETS = ("INSTAR_TOKEN",)  # variables that the proxy alone may know
+TOKEN = "INSTAR_TOKEN"
+SECRETS = (TOKEN,)  # variables that the proxy alone may know
 # How long torch's threads spin after a parallel part, waiting for the next. The default, milliseconds, takes a
 # processor from the threads that bring weights each time that a model waits for some, and from other containers.
 # Two processors, two threads: nine tenths of MobileNet's disturbed calls within 32 ms for 160, of ResNet-50's within
@@ -102,21 +105,39 @@ class Zygote:
 
     def bury(self, worker: Worker) -> int:
         """End the worker and whatever it started. Its exit code, or minus the signal it had died of."""
-        frame, _ = self._ask(Bury(), [])
-        if not isinstance(frame, Buried):
-            raise ProtocolError(f"the zygote answered a Bury with {type(frame).__name__}")
+        return self._end(worker, Bury())
+
+    def renew(self, worker: Worker) -> int:
+        """The same, and have another executor."""
+        return self._end(worker, Renew())
+
+    def propose(self, theirs: socket.socket) -> None:
+        """Hand the executor the other end of a socket, on which it will find a proposal."""
+        try:
+            socket.send_fds(self._control, [encode_control(Propose())], [theirs.fileno()])
+        except OSError as error:
+            raise _gone() from error
+
+    def _end(self, worker: Worker, frame: Bury | Renew) -> int:
+        answer, _ = self._ask(frame, [])
+        if not isinstance(answer, Buried):
+            raise ProtocolError(f"the zygote answered a {type(frame).__name__} with {type(answer).__name__}")
         worker.slots.close()
-        return frame.status
+        return answer.status
 
     def _ask(self, frame: Control, descriptors: list[int]) -> tuple[Control, int | None]:
         try:
             socket.send_fds(self._control, [encode_control(frame)], descriptors)
             data, received = packets.receive(self._control, CONTROL_BYTES)
         except OSError as error:
-            raise ProcessError(f"the zygote has ended, and the container with it: {error}") from error
+            raise _gone() from error
         if not data:
-            raise ProcessError("the zygote has ended, and the container with it")
+            raise _gone()
         return decode_control(data), received
+
+
+def _gone() -> ProcessError:
+    return ProcessError("the zygote has ended, and the container with it")
 
 
 def environment(environ: Mapping[str, str]) -> dict[str, str]:

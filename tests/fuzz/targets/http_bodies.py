@@ -1,11 +1,13 @@
-"""The bodies of `/init` and `/run`, as proxy and worker read them.
+"""The bodies of `/init`, `/transform` and `/run`, as proxy and worker read them.
 
-The promise: `/init`'s is an `Init` or a `BadRequest`, whose environment a process can have; `/run`'s is an answer
-that a client can read, JSON and a newline, or a refusal. The function under it hands back what it was given.
+The promise: `/init`'s is an `Init` or a `BadRequest`, whose environment a process can have; `/transform`'s the same,
+with a plan that is an object and a mark that is a line; `/run`'s is an answer that a client can read, JSON and a
+newline, or a refusal. The function under it hands back what it was given.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterable
@@ -15,12 +17,26 @@ from unittest import mock
 
 from instar.action import worker
 from instar.action.frames import Finished, Refused
-from instar.proxy.requests import BadRequest, parse_init
+from instar.proxy.requests import BadRequest, parse_init, parse_transform
 from tests.fuzz import mutations
 from tests.fuzz.targets import Target
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "runtime" / "exchanges.json"
-WORDS = ("value", "code", "main", "binary", "env", "name", "api_key", "activation_id", "UEsDBA==", "é", "__OW_X")
+WORDS = (
+    "value",
+    "plan",
+    "mark",
+    "code",
+    "main",
+    "binary",
+    "env",
+    "name",
+    "api_key",
+    "activation_id",
+    "UEsDBA==",
+    "é",
+    "__OW_X",
+)
 RESULT_BYTES = 1 << 16
 
 
@@ -33,6 +49,9 @@ def check(data: bytes) -> None:
             refusal.text.encode("utf-8", "replace")
         else:
             os.environ.update(init.environ)
+        with contextlib.suppress(BadRequest):
+            asked = parse_transform(data)
+            assert asked.mark.isprintable() and (asked.plan is None or isinstance(json.loads(asked.plan), dict))
         answer = worker.call(lambda value: value, data, result_bytes=RESULT_BYTES)
         match answer:
             case Finished(body):
@@ -46,6 +65,7 @@ def seeds() -> Iterable[bytes]:
     for exchange in json.loads(RECORDED.read_text()):
         if exchange["body"]:
             yield exchange["body"].encode()
+    yield b'{"value":{"code":"def main(args): ...","env":{"__OW_NAMESPACE":"a"}},"plan":{"steps":[1.5]},"mark":"m"}'
 
 
 def mutate(random: Random, data: bytes) -> bytes | None:

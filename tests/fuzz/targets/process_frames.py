@@ -1,4 +1,4 @@
-"""What the processes of a container tell each other: proxy and zygote, zygote and executor, proxy and worker.
+"""What the processes of a container tell each other: proxy, zygote, executor and worker.
 
 The promise: a frame decodes to what encodes to the same again, or it is a `ProtocolError`; and no answer that a
 worker can send makes the proxy hold much more memory than the answer has.
@@ -15,7 +15,7 @@ from random import Random
 
 from instar.action import frames
 from instar.errors import ProtocolError
-from instar.executor import protocol
+from instar.executor import proposals, protocol
 from instar.executor.protocol import Answer, Described, Failed, Grown, TensorRef
 from instar.graph import ir
 from instar.graph.signature import Bounds, Port, Signature
@@ -25,6 +25,7 @@ from tests.fuzz.targets import Target
 LIMIT_BYTES = 1 << 20  # of a frame of a worker's, as the proxy is told
 BESIDE_BYTES = 4 << 20
 HEADER = frames.HEADER.size
+MESSAGE = 3  # number of its decoder
 START = 1  # the kind that the proxy sends
 WORDS = ("frame", "fork", "bury", "environ", "status", "error", "answer", "failed", "float32", "bool")
 
@@ -39,9 +40,20 @@ def _control(data: bytes) -> None:
     assert frames.decode_control(frames.encode_control(frame)) == frame
 
 
-def _open(data: bytes) -> None:
-    frame = protocol.decode_open(data)
-    assert protocol.decode_open(protocol.encode_open(frame)) == frame
+def _order(data: bytes) -> None:
+    frame = protocol.decode_order(data)
+    assert protocol.decode_order(protocol.encode_order(frame)) == frame
+
+
+def _proposal(data: bytes) -> None:
+    proposal = proposals.decode(data)
+    assert proposals.decode(proposals.encode(proposal)) == proposal
+
+
+def _proposed(data: bytes) -> None:
+    answer = proposals.decode_answer(data)
+    if len(data) < proposals.REASON_CHARACTERS:  # longer reasons are cut short
+        assert proposals.decode_answer(proposals.encode_answer(answer)) == answer
 
 
 def _reply(data: bytes) -> None:
@@ -66,7 +78,7 @@ def _message(data: bytes) -> None:
         assert frames.decode_message(*frames.encode_message(frame, 0)) == frame
 
 
-DECODERS: tuple[Callable[[bytes], None], ...] = (_control, _open, _reply, _message)
+DECODERS: tuple[Callable[[bytes], None], ...] = (_control, _order, _reply, _message, _proposal, _proposed)
 
 
 def seeds() -> Iterable[bytes]:
@@ -74,10 +86,18 @@ def seeds() -> Iterable[bytes]:
         frames.Fork((("m", "/a/m"),), "/store", "/own", "/a"),
         frames.Forked(7),
         frames.Bury(),
+        frames.Renew(),
+        frames.Propose(),
         frames.Buried(-9),
     ):
         yield b"\0" + frames.encode_control(control)
-    yield b"\1" + protocol.encode_open(protocol.Open((("m", "/a/m"), ("n", "/a/n")), "/store", "/own"))
+    models = (("m", "/a/m"), ("n", "/a/n"))
+    yield b"\1" + protocol.encode_order(protocol.Open(models, "/store", "/own"))
+    yield b"\1" + protocol.encode_order(protocol.Consider())
+    for plan in (None, b"{}"):
+        yield b"\4" + proposals.encode(proposals.Proposal(models, "/store", "/own", plan))
+    for answer in (proposals.Agreed(), proposals.Declined("no"), proposals.Outcome("m", None, 9)):
+        yield b"\5" + proposals.encode_answer(answer)
     ref = TensorRef("y", "float32", (1, 7), 64)
     port = Port("x", ir.TensorType("float32", ("n", 3)))
     described = Described("m", Signature((port,), (port,), "tensor", (("n", Bounds(1, 9)),)))
@@ -91,7 +111,7 @@ def seeds() -> Iterable[bytes]:
 
 
 def mutate(random: Random, data: bytes) -> bytes | None:
-    head = 1 if not data or data[0] % len(DECODERS) != 3 else 1 + HEADER
+    head = 1 if not data or data[0] % len(DECODERS) != MESSAGE else 1 + HEADER
     changed = mutations.change(random, data[head:], words=WORDS)
     if changed is None:
         return None
