@@ -23,6 +23,7 @@ from instar_controller.clients.threads import ThreadContainers
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.policies.estimates import Estimate, nothing_known
+from instar_controller.policies.observations import Observation
 
 
 @pytest.fixture(
@@ -41,7 +42,9 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
         return
     if request.param == "docker":
         rig: DockerRig = request.getfixturevalue("docker_rig")
-        yield Maker(rig.make(), rig.kill, rig.gateway)
+        made = rig.make()
+        made.prepare()
+        yield Maker(made, rig.kill, rig.gateway)
         return
     processes = ProcessContainers(tmp_path, os.environ)
     yield Maker(processes, lambda id: os.kill(container_processes.leader(tmp_path / id), signal.SIGKILL))
@@ -60,15 +63,17 @@ def docker_rig(docker_engine: DockerEngine, action_image: str) -> Iterator[Docke
 
 @pytest.fixture
 def make_engine() -> Iterator[Callable[..., Engine]]:
-    """Makes engines; each takes `PoolSettings`, `EngineSettings` and an `Estimate`."""
+    """Makes engines; each takes `PoolSettings`, `EngineSettings`, an `Estimate`, and who is told what was seen."""
     made: list[Engine] = []
 
     def make(
         pool: PoolSettings | None = None,
         settings: EngineSettings | None = None,
         estimate: Estimate = nothing_known,
+        on_seen: Callable[[Observation], None] = lambda _: None,
     ) -> Engine:
-        made.append(Engine(pool or PoolSettings(), settings or EngineSettings(log_wait_ms=200), estimate))
+        usual = EngineSettings(log_wait_ms=200)
+        made.append(Engine(pool or PoolSettings(), settings or usual, estimate, on_seen))
         return made[-1]
 
     yield make

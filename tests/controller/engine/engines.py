@@ -15,6 +15,7 @@ from instar_controller.engines.orders import Remove
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ContainerError, StoreError
 from instar_controller.policies.estimates import Estimate, nothing_known
+from instar_controller.policies.observations import Observation
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Delivery, Ending, PendingLog
 from instar_controller.whisk.activation import Activation
@@ -139,7 +140,13 @@ class WatchedDelivery:
 class Engine:
     """All of it. `gate` and `reached` are events that the functions see among their global names."""
 
-    def __init__(self, pool: PoolSettings, settings: EngineSettings, estimate: Estimate = nothing_known) -> None:
+    def __init__(
+        self,
+        pool: PoolSettings,
+        settings: EngineSettings,
+        estimate: Estimate = nothing_known,
+        on_seen: Callable[[Observation], None] = lambda _: None,
+    ) -> None:
         self.gate = threading.Event()
         self.reached = threading.Event()
         self.store = WatchedStore()
@@ -155,6 +162,7 @@ class Engine:
             pool=pool,
             settings=settings,
             estimate=estimate,
+            on_seen=on_seen,
             on_up=lambda start: self.up.put(start.container),
             on_removed=lambda remove, ending: self.gone.put((remove, ending)),
         )

@@ -121,6 +121,21 @@ def test_without_a_plan_the_container_lets_go_and_loads(make_engine: Callable[..
     assert (told["start"], told["by"], told["estimatedMs"]) == ("transformed", "load", 90)
 
 
+def test_the_record_says_what_the_container_says_that_it_did(engine: Engine) -> None:
+    warm(engine, old())
+    on_transform(engine, Replied(200, b'{"ok":true,"instar":{"how":"loaded"}}', 37))
+    told = note(engine.run(new()))
+    assert (told["by"], told["how"]) == ("plan", "loaded")
+
+
+def test_a_donor_that_refuses_says_why_in_the_servers_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    warm(engine, old())
+    on_transform(engine, Replied(409, b'{"error":"a run is under way"}', 30))
+    assert start_of(engine.run(new())) == "cold"
+    assert "stays guest/old" in caplog.text and "a run is under way" in caplog.text
+
+
 def test_without_estimates_every_function_has_its_own_container(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(settings())
     assert [start_of(warm(engine, job)) for job in (old(), new(), old(), new())] == ["cold", "cold", "warm", "warm"]
@@ -164,11 +179,12 @@ def test_a_plan_that_does_not_fit_leaves_the_donor_to_its_function(make_engine: 
     [
         (Replied(500, b"{}", 2), Why.TRANSFORMATION_FAILED),
         (Replied(400, b"{}", 2), Why.TRANSFORMATION_FAILED),
+        (Replied(401, b"{}", 2), Why.TRANSFORMATION_FAILED),
         (Replied(503, b"{}", 2), Why.UNREACHABLE),
         (Disconnected(), Why.DISCONNECTED),
         (TimedOut(60_000), Why.TIMED_OUT),
     ],
-    ids=["500", "400", "503", "disconnected", "timed out"],
+    ids=["500", "400", "401", "503", "disconnected", "timed out"],
 )
 def test_a_donor_that_fails_goes_and_the_job_is_answered_by_the_next_best(
     engine: Engine, outcome: Outcome, why: Why

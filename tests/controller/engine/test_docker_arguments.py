@@ -95,6 +95,24 @@ def test_the_nodes_weights_are_mounted_to_be_read_where_an_image_looks_for_them(
     assert stock == arguments.creation(PLAN, request(kind="nodejs:20"))
 
 
+def test_only_a_container_of_instars_has_a_token_and_it_is_its_own() -> None:
+    ours = replace(PLAN, stores={"instar/action-pytorch:2": "/closed/store"})
+    assert (arguments.is_instars(ours, "python:3"), arguments.is_instars(ours, "nodejs:20")) == (True, False)
+    plain, with_token = (arguments.creation(ours, replace(request(), token=token)) for token in (None, "a token"))
+    environment = ["__OW_API_HOST=https://api.example", "__OW_ALLOW_CONCURRENT=false"]
+    assert plain["Env"] == environment
+    assert with_token == {**plain, "Env": [*environment, "INSTAR_TOKEN=a token"]}
+
+
+def test_without_a_store_an_image_of_instars_has_no_weights_mounted() -> None:
+    ours = replace(PLAN, stores={"instar/action-pytorch:2": "/closed/store"})
+    assert arguments.creation(ours, request()) == arguments.creation(PLAN, request())
+
+
+def test_a_token_is_in_no_line_of_a_log() -> None:
+    assert "a token" not in repr(replace(request(), token="a token"))
+
+
 def host_config(creation: JsonObject) -> JsonObject:
     found = creation["HostConfig"]
     assert isinstance(found, dict)
