@@ -160,8 +160,10 @@ class ThreadContainers:
     def _transform(self, container: _Container, body: bytes) -> tuple[int, bytes]:
         asked = json.loads(body)
         plan = asked["plan"]
-        if plan is not None and plan["from"] != container.name:
-            return UNTOUCHED, _json({"error": f"the plan begins with {plan['from']}, but this is {container.name}"})
+        if container.main is None:
+            return UNTOUCHED, _json({"error": "there is no function to be transformed"})
+        if plan is not None and plan != {"from": container.name}:
+            return UNTOUCHED, _json({"error": f"the plan {plan} does not begin with {container.name}"})
         container.main = container.name = None
         for stream in STREAMS:
             _write(container.book, stream, f"{asked['mark']}\n")

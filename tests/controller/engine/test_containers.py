@@ -18,6 +18,8 @@ from instar_controller.whisk.response import Disconnected, Outcome, Replied, Tim
 
 C1, C2 = ContainerId("c1"), ContainerId("c2")
 MIB = 1 << 20
+MARK = "the mark"
+OWNER = {"__OW_NAMESPACE": "guest", "__OW_ACTION_NAME": "/guest/f"}  # of all the functions: plans are for one owner's
 
 SPEAKING = """
 import sys
@@ -27,6 +29,7 @@ def main(args):
     print("err", args["n"], file=sys.stderr)
     return args
 """
+DOUBLING = "print('loaded')\ndef main(args):\n    print('doubled', args['n'])\n    return {'n': args['n'] * 2}\n"
 RAISING = "def main(args):\n    return {'x': 1 / 0}\n"
 MEETING = """
 import socket
@@ -46,7 +49,7 @@ def start(containers: Containers, id: ContainerId = C1) -> queue.SimpleQueue[Con
 
 def init(containers: Containers, code: str, id: ContainerId = C1) -> PendingLog:
     log = containers.begin_log(id, limit_bytes=MIB)
-    value = {"name": "f", "main": "main", "binary": False, "code": code, "env": {}}
+    value = {"name": "f", "main": "main", "binary": False, "code": code, "env": OWNER}
     body = json.dumps({"value": value}).encode()
     outcome = containers.post(id, "/init", body, timeout_ms=60_000, max_reply_bytes=MIB)
     assert isinstance(outcome, Replied) and outcome.status == 200, outcome
@@ -58,6 +61,17 @@ def run(
 ) -> Outcome:
     body = json.dumps({"value": value or {}}).encode()
     return containers.post(C1, "/run", body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
+
+
+def transform(containers: Containers, code: str, *, plan: object = None) -> Outcome:
+    value = {"name": "g", "main": "main", "binary": False, "code": code, "env": OWNER}
+    body = json.dumps({"value": value, "plan": plan, "mark": MARK}).encode()
+    return containers.transform(C1, body, timeout_ms=60_000, max_reply_bytes=MIB)
+
+
+def status(outcome: Outcome) -> int:
+    assert isinstance(outcome, Replied), outcome
+    return outcome.status
 
 
 def test_each_run_answers_and_has_its_own_log(maker: Maker) -> None:
@@ -202,17 +216,77 @@ def test_closing_removes_whatever_is_left_and_starts_no_more(maker: Maker) -> No
         start(maker.containers)
 
 
-def test_a_container_that_holds_something_else_than_a_plan_begins_with_is_untouched(maker: Maker) -> None:
+def test_a_container_becomes_another_function_without_a_plan(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    init(containers, SPEAKING)
+    run(containers, {"n": 1})
+    log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
+    assert status(transform(containers, DOUBLING)) == 200
+    outcome = run(containers, {"n": 2})
+    assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 4}
+    read = log.collect(timeout_ms=5000)
+    assert read.is_complete
+    assert sorted(f"{line.stream}: {line.text}" for line in read.lines) == ["stdout: doubled 2", "stdout: loaded"]
+
+
+def test_nothing_that_the_old_function_writes_is_in_the_new_ones_log(maker: Maker) -> None:
     containers = maker.containers
     start(containers)
     log = init(containers, SPEAKING)
-    value = {"name": "g", "main": "main", "binary": False, "code": RAISING, "env": {}}
-    body = json.dumps({"value": value, "plan": {"from": "what it never was"}, "mark": "the mark"}).encode()
-    outcome = containers.transform(C1, body, timeout_ms=60_000, max_reply_bytes=MIB)
-    assert isinstance(outcome, Replied) and outcome.status == UNTOUCHED
+    run(containers, {"n": "old"})
+    for _ in range(3):  # lines that nobody collects: they are the old function's when the new one comes
+        run(containers, {"n": "old"})
+    log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
+    assert status(transform(containers, SPEAKING)) == 200
+    run(containers, {"n": "new"})
+    read = log.collect(timeout_ms=5000)
+    assert read.is_complete
+    assert sorted(line.text for line in read.lines) == ["err new", "imported", "out new"]
+
+
+def test_a_transformed_container_sleeps_wakes_and_becomes_another_one_again(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    init(containers, SPEAKING)
+    for code, result in ((DOUBLING, {"n": 2}), (SPEAKING, {"n": 1}), (DOUBLING, {"n": 2})):
+        containers.pause(C1)
+        containers.resume(C1)
+        assert status(transform(containers, code)) == 200
+        outcome = run(containers, {"n": 1})
+        assert isinstance(outcome, Replied) and json.loads(outcome.body) == result
+
+
+def test_a_container_that_cannot_follow_a_plan_is_untouched(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    log = init(containers, SPEAKING)
+    for plan in ({"from": "what it never was"}, {}, [], 7):
+        assert status(transform(containers, RAISING, plan=plan)) == UNTOUCHED
     outcome = run(containers, {"n": 1})
     assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 1}
-    assert log.collect(timeout_ms=5000).is_complete
+    read = log.collect(timeout_ms=5000)
+    assert read.is_complete
+    assert sorted(line.text for line in read.lines) == ["err 1", "imported", "out 1"]
+
+
+def test_a_container_without_a_function_is_untouched(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    assert status(transform(containers, DOUBLING)) == UNTOUCHED
+    init(containers, SPEAKING)
+    outcome = run(containers, {"n": 1})
+    assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 1}
+
+
+def test_code_that_cannot_be_loaded_spoils_a_container(maker: Maker) -> None:
+    containers = maker.containers
+    start(containers)
+    init(containers, SPEAKING)
+    log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
+    assert status(transform(containers, "import what_nobody_has")) == 502
+    assert any("what_nobody_has" in line.text for line in log.collect(timeout_ms=5000).lines)
+    assert status(run(containers, {"n": 1})) == 500
 
 
 def test_what_is_not_there_becomes_nothing_else(maker: Maker) -> None:
