@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.runtime import arriving
+from tests.runtime import arriving, successions
 from tests.runtime.arriving import Caller
 from tests.runtime.containers import Container
 from tests.runtime.modules import Deep
 from tests.runtime.source import Source, serving
+from tests.runtime.successions import Packed
 
 Start = Callable[..., Container]
 AHEAD = 2  # containers that boot while the test before still runs
@@ -88,3 +89,32 @@ def caller(container: Container) -> Iterator[Caller]:
     caller = Caller(container)
     yield caller
     caller.close()
+
+
+@pytest.fixture(scope="session")
+def packed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Packed]:
+    """Packages of models that become one another, by name. Not to be changed."""
+    return successions.pack(tmp_path_factory.mktemp("successions"))
+
+
+@pytest.fixture(scope="session")
+def given_spares(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Container]]:
+    """Like `spares`, of containers that were given a token."""
+    waiting: deque[Container] = deque()
+
+    def take() -> Container:
+        while len(waiting) < AHEAD:
+            waiting.append(Container(tmp_path_factory.mktemp("given"), environ=successions.GIVEN))
+        return waiting.popleft()
+
+    yield take
+    for container in waiting:
+        container.close()
+
+
+@pytest.fixture
+def given(given_spares: Callable[[], Container]) -> Iterator[Container]:
+    """A fresh container that can be asked to become another function."""
+    container = given_spares()
+    yield container
+    container.close()

@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+import instar
 from instar import package
 from instar.plan import outline, planner, plans
 from instar.plan.costs import Costs
-from tests.runtime.containers import Container, Exchange, zipped_folder
+from tests.runtime.containers import Container, Exchange, zipped
+from tests.runtime.modules import Deep, Net
 
 TOKEN = "a token of this container's"
 GIVEN = {"INSTAR_TOKEN": TOKEN}
@@ -70,12 +73,45 @@ def plan_between(source: Path, target: Path) -> bytes:
 
 def archive(name: str, *folders: Path) -> bytes:
     """The code of a function of this name with these packages."""
-    files: dict[str, str | bytes] = {"__main__.py": HANDLER.format(name=name)}
-    for folder in folders:
-        files |= {f"{folder.name}/{path.name}": path.read_bytes() for path in folder.iterdir()}
-    return (
-        zipped_folder(folders[0], folders[0].name, files) if folders else zipped_folder(Path("/nowhere"), "", files)
-    )
+    packages = {f"{folder.name}/{path.name}": path.read_bytes() for folder in folders for path in folder.iterdir()}
+    return zipped({"__main__.py": HANDLER.format(name=name), **packages})
+
+
+def start(container: Container, code: bytes | str, environ: Mapping[str, str] = OWNED) -> None:
+    """`/init` with this function, which must succeed."""
+    answer = container.post("/init", {"value": value(code, environ)})
+    assert answer.status == 200, answer
+
+
+def how(answer: Exchange) -> tuple[str, str | None]:
+    """How a new function came to its model, and to which."""
+    assert answer.status == 200 and answer.json["ok"] is True, answer
+    told = answer.json["instar"]
+    return told["how"], told["model"]
+
+
+def pack(folder: Path) -> dict[str, Packed]:
+    """Three packages: `one` and `two` have an equal layout and other weights, `three` has another structure."""
+    found = {}
+    for name, build, shape in (("one", Net, (3, 16, 16)), ("two", Net, (3, 16, 16)), ("three", Deep, (512,))):
+        torch.manual_seed(sum(name.encode()))
+        module = build().eval()
+        instar.pack(module, {"x": torch.zeros(2, *shape)}, folder / name, dims={"x": {0: "n"}}, bounds={"n": (1, 99)})
+        found[name] = Packed(folder / name, module, shape)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    folder: Path
+    module: torch.nn.Module
+    shape: tuple[int, ...]
+
+    def answered(self, answer: Exchange, seed: int = 1) -> bool:
+        """Whether this is, bit by bit, what the module answers to the handler's input."""
+        x = torch.randn([2, *self.shape], generator=torch.Generator().manual_seed(seed))
+        with torch.inference_mode():
+            return torch.equal(values(answer), self.module(x).flatten())
 
 
 def values(answer: Exchange) -> torch.Tensor:

@@ -14,7 +14,8 @@ further runs wait. The states; the first two columns after the stock runtime:
                                                command exited, Gone
     Gone      403 more than once               500 no action defined yet             409 remove it
 
-A run that finds a function which is becoming another one waits: it is that function's, or nobody's.
+While it becomes another function, a run waits until it is known whether the old one stays, whose it is; from then on
+there is no function to run until the new one lives.
 """
 
 from __future__ import annotations
@@ -128,9 +129,9 @@ class Function:
             return failure(502, error)
 
     def run(self, body: bytes) -> Reply:
-        # Without the turn: while one function becomes another, a run belongs to the one that it found.
+        # Without the turn: while one function becomes another, a run belongs to the one that it found, or to none.
         found = self._state
-        if not isinstance(found, Live):
+        if isinstance(found, Empty):
             with self._turn:  # an /init may be under way
                 found = self._state
         if not isinstance(found, Live):
