@@ -44,10 +44,10 @@ class Estimates:
     wake_ms: float | None = None  # on top, for a container that sleeps
 
     def way_from(self, donor: ContainerKey) -> Way | None:
-        """The sooner of a plan and of loading in that container, at equal times the plan; None if neither is
-        known."""
+        """A plan if one is offered, which it is only where loading is slower, or loading in that container; None if
+        neither is known."""
         planned = self.plans.get(donor)
-        if self.reload_ms is None or (planned is not None and planned.ms <= self.reload_ms):
+        if planned is not None or self.reload_ms is None:
             return planned
         return Way(None, self.reload_ms)
 

@@ -12,8 +12,9 @@ nowhere else:
     /transform without a plan     /init: the same work in a container that stands
     waking                        putting to sleep: the same call to the engine, the other way round
 
-So a first donor can be chosen before one was ever taken; from then on what it took is known, and the difference to
-what stood in for it corrects the guess for functions that have no figure of their own.
+So a first donor can be chosen before one was ever taken. What it took is believed at once where it is less than the
+guess. Where it is more it may have been the moment: nothing would ever tell, if nobody tried again. So it has to have
+been seen `TRIES` times of late, and until then the guess stands.
 """
 
 from __future__ import annotations
@@ -25,14 +26,24 @@ from instar_controller.policies.estimates import Estimates, PlanOffer, Way
 from instar_controller.policies.observations import After
 from instar_controller.whisk.invocation import ContainerKey
 
+TRIES = 3  # more than half of the measurements that make a figure, so one or two that were bad luck do not count
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """What something usually took, in milliseconds, and how often that was seen of late."""
+
+    ms: float
+    times: int
+
 
 @dataclass(frozen=True, slots=True)
 class FunctionFigures:
     """What one function usually took, in milliseconds; absent or None if that was never seen."""
 
     init_ms: float | None = None
-    overhead_ms: float | None = None  # of `/transform` by a plan, beyond what the planner had estimated
-    reload_ms: float | None = None  # `/transform` without a plan
+    overhead: Figure | None = None  # of `/transform` by a plan, beyond what the planner had estimated
+    reload: Figure | None = None  # `/transform` without a plan
     runs_ms: Mapping[After, float] = field(default_factory=dict)
 
 
@@ -44,8 +55,8 @@ class KindFigures:
     init_ms: float | None = None
     wake_ms: float | None = None
     sleep_ms: float | None = None
-    saved_ms: float | None = None  # by `/transform` with a plan, against the guess that `guess_overhead_ms` makes
-    extra_ms: float | None = None  # of `/transform` without a plan, against `/init`
+    overhead_extra: Figure | None = None  # of `/transform` by a plan, against `guess_overhead_ms`
+    reload_extra: Figure | None = None  # of `/transform` without a plan, against `/init`
     runs_ms: Mapping[After, float] = field(default_factory=dict)
     lags_ms: Mapping[After, float] = field(default_factory=dict)  # of a first run, against the run that followed it
     can_transform: bool = True
@@ -86,17 +97,24 @@ def guess_overhead_ms(function: FunctionFigures, kind: KindFigures, offer: PlanO
 
 
 def _overhead_ms(function: FunctionFigures, kind: KindFigures, offer: PlanOffer) -> float | None:
-    if function.overhead_ms is not None:
-        return function.overhead_ms
-    guess_ms = guess_overhead_ms(function, kind, offer)
-    return None if guess_ms is None else max(0.0, guess_ms - (kind.saved_ms or 0.0))
+    return _corrected(guess_overhead_ms(function, kind, offer), kind.overhead_extra, function.overhead)
 
 
 def _reload_ms(function: FunctionFigures, kind: KindFigures) -> float | None:
-    if function.reload_ms is not None:
-        return function.reload_ms
-    init_ms = init_of(function, kind)
-    return None if init_ms is None else max(0.0, init_ms + (kind.extra_ms or 0.0))
+    return _corrected(init_of(function, kind), kind.reload_extra, function.reload)
+
+
+def _corrected(guess_ms: float | None, extra: Figure | None, own: Figure | None) -> float | None:
+    """The guess, after what was seen of others and of this very function."""
+    if guess_ms is not None and extra is not None:
+        guess_ms = _believed(guess_ms, Figure(max(0.0, guess_ms + extra.ms), extra.times))
+    if own is None:
+        return guess_ms
+    return own.ms if guess_ms is None else _believed(guess_ms, own)
+
+
+def _believed(guess_ms: float, seen: Figure) -> float:
+    return seen.ms if seen.times >= TRIES else min(guess_ms, seen.ms)
 
 
 def _first_run_ms(after: After, function: FunctionFigures, kind: KindFigures) -> float | None:

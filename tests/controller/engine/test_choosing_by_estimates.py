@@ -79,9 +79,11 @@ def test_a_donor_without_a_plan_lets_go_and_loads() -> None:
     assert decide(Estimates(cold_ms=1500), OTHER) == pool.StartCold()
 
 
-def test_a_plan_dearer_than_loading_is_not_used() -> None:
+def test_where_a_plan_is_offered_nobody_loads_instead() -> None:
+    """The planner offers none that is slower; what was measured of the two may be of another day."""
     dear = Estimates(cold_ms=1500, reload_ms=90, plans={A: Way(PLAN, 91)})
-    assert decide(dear, DONOR) == transform(DONOR, None, 90)
+    assert decide(dear, DONOR) == transform(DONOR, PLAN, 91)
+    assert decide(dear, DONOR, OTHER) == transform(OTHER, None, 90)
 
 
 def test_of_two_donors_the_sooner_is_taken_and_of_equal_ones_the_first() -> None:

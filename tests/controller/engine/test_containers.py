@@ -121,8 +121,8 @@ def test_a_run_that_does_not_end_can_be_left_and_its_container_removed(maker: Ma
         host, port = listener.getsockname()
         assert run(containers, {"host": host, "port": port}, timeout_ms=200) == TimedOut(200)
         assert containers.remove(C1) is None
-    assert ended.get(timeout=5) == C1
-    assert not log.collect(timeout_ms=5000).is_complete
+        assert ended.get(timeout=5) == C1
+        assert not log.collect(timeout_ms=5000).is_complete
 
 
 def test_a_container_that_dies_breaks_the_connection_and_is_reported_once(maker: Maker) -> None:

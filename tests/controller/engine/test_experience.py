@@ -105,10 +105,32 @@ def test_what_a_transformation_took_corrects_the_guess_for_others() -> None:
     assert of(known, "third").plans[OLD].ms == 9 + 20
 
 
-def test_a_transformation_that_disappoints_is_not_chosen_again() -> None:
-    known = learned(initialised(100), ran(20), transformed(900))
-    told = of(known)
-    assert told.prewarmed_ms is not None and told.plans[OLD].ms > told.prewarmed_ms
+def is_donor_sooner(known: Experience, name: str = "new") -> bool:
+    told = of(known, name)
+    assert told.prewarmed_ms is not None
+    return told.plans[OLD].ms < told.prewarmed_ms
+
+
+def test_after_three_transformations_that_disappoint_none_is_chosen_any_more_for_anybody() -> None:
+    known = learned(initialised(100), ran(20))
+    for chosen in (True, True, False):
+        known.learn(transformed(900))
+        assert (is_donor_sooner(known), is_donor_sooner(known, "third")) == (chosen, chosen)
+
+
+def test_ten_minutes_later_it_is_tried_again() -> None:
+    now_s = [1000.0]
+    known = Experience(KnownPlans(), now_s=lambda: now_s[0])
+    for observation in (initialised(100), ran(20), *[transformed(900)] * 5):
+        known.learn(observation)
+    for at_s, chosen in ((1000.0, False), (1599.0, False), (1600.0, True)):
+        now_s[0] = at_s
+        assert is_donor_sooner(known) is chosen
+    known.learn(transformed(9))
+    assert of(known).plans[OLD].ms == (100 - 12) + 2 + 20  # the guess still: most of what was seen is worse
+    for _ in range(2):
+        known.learn(transformed(9))
+    assert of(known).plans[OLD].ms == 9 + 20
 
 
 def test_a_load_in_a_donor_is_learned_apart() -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 
 import pytest
 from worlds import container, function, job, offer
 
 from instar_controller.policies import forecast, pool
 from instar_controller.policies.estimates import Estimates, PlanOffer, Way
-from instar_controller.policies.forecast import FunctionFigures, KindFigures
+from instar_controller.policies.forecast import TRIES, Figure, FunctionFigures, KindFigures
 from instar_controller.policies.lifecycle import State
 from instar_controller.policies.observations import After
 from instar_controller.whisk.invocation import ContainerKey
@@ -19,7 +20,13 @@ A = function("a")
 PLAN = offer("a plan", transform_ms=2, load_ms=12)
 ALL_RUNS = {After.RUN: 20, After.INIT: 50, After.PLAN: 25, After.LOAD: 45}
 ALL_OF_KIND = KindFigures(
-    boot_ms=1500, init_ms=100, wake_ms=8, sleep_ms=30, saved_ms=40, extra_ms=-10, runs_ms={After.RUN: 7}, lags_ms={}
+    boot_ms=1500,
+    init_ms=100,
+    wake_ms=8,
+    sleep_ms=30,
+    overhead_extra=Figure(-40, TRIES),
+    reload_extra=Figure(-10, TRIES),
+    runs_ms={After.RUN: 7},
 )
 NOBODY = FunctionFigures()
 
@@ -33,7 +40,7 @@ def estimates(
 
 
 def test_where_all_was_measured_estimates_are_sums_of_what_was_measured() -> None:
-    known = FunctionFigures(init_ms=60, overhead_ms=15, reload_ms=70, runs_ms=ALL_RUNS)
+    known = FunctionFigures(60, Figure(15, TRIES), Figure(70, TRIES), ALL_RUNS)
     assert estimates(known) == Estimates(
         warm_ms=20,
         prewarmed_ms=60 + 50,
@@ -97,10 +104,30 @@ def test_the_lag_after_a_load_is_that_after_an_init_until_it_is_known() -> None:
 
 
 def test_what_other_transformations_took_corrects_the_guess_for_a_function_without_any() -> None:
-    kind = KindFigures(init_ms=100, saved_ms=60, extra_ms=-10, runs_ms={After.RUN: 20})
+    kind = KindFigures(
+        init_ms=100, overhead_extra=Figure(-60, 1), reload_extra=Figure(-10, 1), runs_ms={After.RUN: 20}
+    )
     told = estimates(NOBODY, kind)
     assert told.plans[A].ms == (100 - 12 - 60) + 2 + 20
     assert told.reload_ms == (100 - 10) + 20
+
+
+def test_what_took_longer_than_the_guess_is_believed_when_it_was_seen_often_of_late() -> None:
+    base = KindFigures(init_ms=100, runs_ms={After.RUN: 20})
+    guess_ms = estimates(NOBODY, base).plans[A].ms
+    for times, slower_ms in ((0, 0), (1, 0), (TRIES - 1, 0), (TRIES, 300)):
+        of_others = replace(base, overhead_extra=Figure(300, times), reload_extra=Figure(300, times))
+        told = estimates(NOBODY, of_others)
+        assert (told.plans[A].ms, told.reload_ms) == (guess_ms + slower_ms, 120 + slower_ms)
+        own = FunctionFigures(overhead=Figure(88 + 300, times), reload=Figure(100 + 300, times))
+        told = estimates(own, base)
+        assert (told.plans[A].ms, told.reload_ms) == (guess_ms + slower_ms, 120 + slower_ms)
+
+
+def test_what_took_less_than_the_guess_is_believed_at_once() -> None:
+    own = FunctionFigures(overhead=Figure(15, 1), reload=Figure(70, 1))
+    told = estimates(own, KindFigures(init_ms=100, runs_ms={After.RUN: 20}))
+    assert (told.plans[A].ms, told.reload_ms) == (15 + 2 + 20, 70 + 20)
 
 
 def test_waking_is_as_long_as_putting_to_sleep_until_one_was_woken() -> None:
@@ -109,8 +136,8 @@ def test_waking_is_as_long_as_putting_to_sleep_until_one_was_woken() -> None:
 
 
 def test_containers_that_cannot_be_transformed_offer_no_such_way() -> None:
-    told = estimates(FunctionFigures(60, 15, 70, ALL_RUNS), KindFigures(boot_ms=1, wake_ms=8, can_transform=False))
-    assert (told.reload_ms, told.plans) == (None, {})
+    known = FunctionFigures(60, Figure(15, TRIES), Figure(70, TRIES), ALL_RUNS)
+    told = estimates(known, KindFigures(boot_ms=1, wake_ms=8, can_transform=False))
     assert told == Estimates(warm_ms=20, prewarmed_ms=110, cold_ms=111, wake_ms=8)
 
 
@@ -126,8 +153,11 @@ def test_no_way_is_ever_estimated_sooner_than_a_warm_container(seed: int) -> Non
     def each() -> dict[After, float]:
         return {after: value for after in After if (value := ms()) is not None}
 
-    of = FunctionFigures(ms(), ms(), ms(), each())
-    kind = KindFigures(ms(), ms(), ms(), ms(), ms(), ms(), each(), each())
+    def figure() -> Figure | None:
+        return None if (value := ms()) is None else Figure(value - 50, chance.randrange(5))
+
+    of = FunctionFigures(ms(), Figure(ms() or 0, chance.randrange(5)), Figure(ms() or 0, 1), each())
+    kind = KindFigures(ms(), ms(), ms(), ms(), figure(), figure(), each(), each())
     told = estimates(of, kind)
     ways = [told.prewarmed_ms, told.cold_ms, told.reload_ms, *(way.ms for way in told.plans.values())]
     for way_ms in ways:
