@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 
 import pytest
-from test_exchange_with_a_container import replying, request_of, serving
+from listeners import replying, request_of, serving
 
 from instar_controller.clients import exchange
 from instar_controller.ports import NOT_OFFERED, UNTOUCHED

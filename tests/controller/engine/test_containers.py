@@ -9,69 +9,11 @@ import socket
 import threading
 
 import pytest
-from makers import Maker
+from makers import C1, C2, MEETING, MIB, RAISING, SPEAKING, Maker, init, run, start
 
 from instar_controller.errors import ContainerError
-from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import UNTOUCHED, Containers, Ending, PendingLog
+from instar_controller.ports import Ending
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
-
-C1, C2 = ContainerId("c1"), ContainerId("c2")
-MIB = 1 << 20
-MARK = "the mark"
-OWNER = {"__OW_NAMESPACE": "guest", "__OW_ACTION_NAME": "/guest/f"}  # of all the functions: plans are for one owner's
-
-SPEAKING = """
-import sys
-print("imported")
-def main(args):
-    print("out", args["n"])
-    print("err", args["n"], file=sys.stderr)
-    return args
-"""
-DOUBLING = "print('loaded')\ndef main(args):\n    print('doubled', args['n'])\n    return {'n': args['n'] * 2}\n"
-RAISING = "def main(args):\n    return {'x': 1 / 0}\n"
-MEETING = """
-import socket
-def main(args):
-    with socket.create_connection((args["host"], args["port"])) as meeting:
-        meeting.recv(1)
-    return {}
-"""  # runs until the test that it calls hangs up
-
-
-def start(containers: Containers, id: ContainerId = C1) -> queue.SimpleQueue[ContainerId]:
-    """Start a container; the queue gets its id when it has ended."""
-    ended: queue.SimpleQueue[ContainerId] = queue.SimpleQueue()
-    containers.start(id, kind="python:3", memory_mb=256, key=None, on_exit=ended.put)
-    return ended
-
-
-def init(containers: Containers, code: str, id: ContainerId = C1) -> PendingLog:
-    log = containers.begin_log(id, limit_bytes=MIB)
-    value = {"name": "f", "main": "main", "binary": False, "code": code, "env": OWNER}
-    body = json.dumps({"value": value}).encode()
-    outcome = containers.post(id, "/init", body, timeout_ms=60_000, max_reply_bytes=MIB)
-    assert isinstance(outcome, Replied) and outcome.status == 200, outcome
-    return log
-
-
-def run(
-    containers: Containers, value: object = None, *, timeout_ms: int = 60_000, max_reply_bytes: int = MIB
-) -> Outcome:
-    body = json.dumps({"value": value or {}}).encode()
-    return containers.post(C1, "/run", body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)
-
-
-def transform(containers: Containers, code: str, *, plan: object = None) -> Outcome:
-    value = {"name": "g", "main": "main", "binary": False, "code": code, "env": OWNER}
-    body = json.dumps({"value": value, "plan": plan, "mark": MARK}).encode()
-    return containers.transform(C1, body, timeout_ms=60_000, max_reply_bytes=MIB)
-
-
-def status(outcome: Outcome) -> int:
-    assert isinstance(outcome, Replied), outcome
-    return outcome.status
 
 
 def test_each_run_answers_and_has_its_own_log(maker: Maker) -> None:
@@ -214,81 +156,3 @@ def test_closing_removes_whatever_is_left_and_starts_no_more(maker: Maker) -> No
     assert ended.get(timeout=5) == C1
     with pytest.raises(ContainerError, match="its maker is closed"):
         start(maker.containers)
-
-
-def test_a_container_becomes_another_function_without_a_plan(maker: Maker) -> None:
-    containers = maker.containers
-    start(containers)
-    init(containers, SPEAKING)
-    run(containers, {"n": 1})
-    log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
-    assert status(transform(containers, DOUBLING)) == 200
-    outcome = run(containers, {"n": 2})
-    assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 4}
-    read = log.collect(timeout_ms=5000)
-    assert read.is_complete
-    assert sorted(f"{line.stream}: {line.text}" for line in read.lines) == ["stdout: doubled 2", "stdout: loaded"]
-
-
-def test_nothing_that_the_old_function_writes_is_in_the_new_ones_log(maker: Maker) -> None:
-    containers = maker.containers
-    start(containers)
-    log = init(containers, SPEAKING)
-    run(containers, {"n": "old"})
-    for _ in range(3):  # lines that nobody collects: they are the old function's when the new one comes
-        run(containers, {"n": "old"})
-    log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
-    assert status(transform(containers, SPEAKING)) == 200
-    run(containers, {"n": "new"})
-    read = log.collect(timeout_ms=5000)
-    assert read.is_complete
-    assert sorted(line.text for line in read.lines) == ["err new", "imported", "out new"]
-
-
-def test_a_transformed_container_sleeps_wakes_and_becomes_another_one_again(maker: Maker) -> None:
-    containers = maker.containers
-    start(containers)
-    init(containers, SPEAKING)
-    for code, result in ((DOUBLING, {"n": 2}), (SPEAKING, {"n": 1}), (DOUBLING, {"n": 2})):
-        containers.pause(C1)
-        containers.resume(C1)
-        assert status(transform(containers, code)) == 200
-        outcome = run(containers, {"n": 1})
-        assert isinstance(outcome, Replied) and json.loads(outcome.body) == result
-
-
-def test_a_container_that_cannot_follow_a_plan_is_untouched(maker: Maker) -> None:
-    containers = maker.containers
-    start(containers)
-    log = init(containers, SPEAKING)
-    for plan in ({"from": "what it never was"}, {}, [], 7):
-        assert status(transform(containers, RAISING, plan=plan)) == UNTOUCHED
-    outcome = run(containers, {"n": 1})
-    assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 1}
-    read = log.collect(timeout_ms=5000)
-    assert read.is_complete
-    assert sorted(line.text for line in read.lines) == ["err 1", "imported", "out 1"]
-
-
-def test_a_container_without_a_function_is_untouched(maker: Maker) -> None:
-    containers = maker.containers
-    start(containers)
-    assert status(transform(containers, DOUBLING)) == UNTOUCHED
-    init(containers, SPEAKING)
-    outcome = run(containers, {"n": 1})
-    assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 1}
-
-
-def test_code_that_cannot_be_loaded_spoils_a_container(maker: Maker) -> None:
-    containers = maker.containers
-    start(containers)
-    init(containers, SPEAKING)
-    log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
-    assert status(transform(containers, "import what_nobody_has")) == 502
-    assert any("what_nobody_has" in line.text for line in log.collect(timeout_ms=5000).lines)
-    assert status(run(containers, {"n": 1})) == 500
-
-
-def test_what_is_not_there_becomes_nothing_else(maker: Maker) -> None:
-    with pytest.raises(ContainerError):
-        maker.containers.transform(C1, b"{}", timeout_ms=1000, max_reply_bytes=MIB)

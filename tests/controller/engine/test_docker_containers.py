@@ -21,7 +21,7 @@ from instar_controller.clients.docker.arguments import Request
 from instar_controller.clients.docker.containers import DockerContainers
 from instar_controller.errors import ContainerError, SettingsError
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Ending, Log
+from instar_controller.ports import NOT_OFFERED, Ending, Log
 from instar_controller.whisk.response import Outcome, OutOfMemory, Replied
 
 pytestmark = pytest.mark.system
@@ -46,6 +46,9 @@ def main(args):
     while True:
         block.append(bytearray(b"x") * (1 << 20))
 '''
+
+
+HOARDING = "block = []\nwhile True:\n    block.append(bytearray(b'x') * (1 << 20))\n"
 
 
 def start(
@@ -129,6 +132,41 @@ def test_a_function_that_takes_too_much_memory_is_told_from_one_that_exits(
     start(containers)
     init(containers, GREEDY)
     assert run(containers, {"who": who})[0] == outcome
+
+
+def test_a_function_that_takes_too_much_memory_while_it_comes_is_told_from_others_that_fail(
+    docker_rig: DockerRig,
+) -> None:
+    for code, outcome in ((HOARDING, OutOfMemory()), ("import what_nobody_has", 502)):
+        containers = docker_rig.make()
+        containers.prepare()
+        start(containers)
+        init(containers, MANY)
+        value = {"name": "g", "main": "main", "binary": False, "code": code, "env": {}}
+        body = json.dumps({"value": value, "plan": None, "mark": "the mark"}).encode()
+        found = containers.transform(C1, body, timeout_ms=60_000, max_reply_bytes=MIB)
+        assert found == outcome or (isinstance(found, Replied) and found.status == outcome)
+        containers.close()
+
+
+def test_containers_of_other_images_than_instars_have_no_token_and_stay_what_they_are(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()  # which nobody has asked whose images they are
+    start(containers)
+    init(containers, MANY)
+    assert not any(name.startswith("INSTAR_TOKEN=") for name in docker_rig.attributes(C1)["Config"]["Env"])
+    assert containers.transform(C1, b"{}", timeout_ms=60_000, max_reply_bytes=MIB) == NOT_OFFERED
+    assert isinstance(run(containers, {"run": 1, "lines": 1})[0], Replied)
+
+
+def test_each_container_of_instars_image_has_a_token_of_its_own(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    containers.prepare()
+    tokens = set()
+    for id in (C1, C2):
+        start(containers, id)
+        environment = docker_rig.attributes(id)["Config"]["Env"]
+        tokens |= {each for each in environment if each.startswith("INSTAR_TOKEN=")}
+    assert len(tokens) == 2
 
 
 def test_a_function_whose_own_child_takes_too_much_memory_goes_on(docker_rig: DockerRig) -> None:

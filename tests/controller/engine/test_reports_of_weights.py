@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from test_exchange_with_a_container import post, replying
+from listeners import post, replying
 
 from instar_controller.whisk import weights
 from instar_controller.whisk.response import Replied
