@@ -19,6 +19,8 @@ from pathlib import Path
 
 from instar_controller import serving, settings
 from instar_controller.clients import allocator
+from instar_controller.clients.costs import Measured, Measuring
+from instar_controller.engines.follower import Planned
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ControllerError
 from instar_controller.serving import Listening, Notice, Prewarmed, Removed
@@ -37,6 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     threshold = "seconds after which an idle container may become another function"
     across = "let idle containers become functions of other namespaces, too: for namespaces that trust each other"
     grace = f"seconds after which an idle Docker container is paused (default {docker.pause_grace_s:g})"
+    costs = "profile of the machine that models run on, or 'none' to plan nothing (default: measured here, once)"
     store = "where weights are kept for all containers, or 'none' (default: $INSTAR_STORE or ~/.cache/instar)"
     add = parser.add_argument
     add("--host", default=usual.host, help=f"loopback address to listen on (default {usual.host})")
@@ -48,6 +51,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="where actions, records and the key are kept (default: ~/.local/state/instar)",
     )
     add("--store", metavar="DIR", help=store)
+    add("--costs", metavar="FILE", help=costs)
     add("--memory", type=int, default=pool.memory_mb, metavar="MB", help=memory)
     add("--prewarm", action="append", default=[], metavar="KIND:MB:COUNT", help=prewarm)
     add("--keep-alive", type=float, default=pool.patience.keep_alive_s, metavar="S", help=keep_alive)
@@ -95,6 +99,7 @@ def run(arguments: argparse.Namespace) -> int:
             sharing=settings.sharing_of(
                 arguments.idle_threshold, share_across_namespaces=arguments.share_across_namespaces
             ),
+            planning=settings.planning_of(arguments.costs, os.environ),
         )
         serving.serve(chosen, os.environ, _print_json if arguments.json else _print_text)
     except ControllerError as error:
@@ -109,7 +114,11 @@ def _print_text(notice: Notice) -> None:
             _print(f"Serving OpenWhisk on {url}, state in {chosen.state}. Ctrl-C ends it. For wsk:")
             _print(f"  wsk property set --apihost {url}")
             _print(f"  wsk property set --auth {identity.api_key}")
-        case Prewarmed() | Removed():
+        case Measuring(device):
+            _print(f"Measuring what models cost on {device}, once, in the background. Plans are made after it.")
+        case Measured(_, held_out):
+            _print(f"Measured. Estimates that were held against others: {held_out}.")
+        case Planned() | Prewarmed() | Removed():
             pass  # the log tells what a reader of this should know
 
 
@@ -124,6 +133,12 @@ def _print_json(notice: Notice) -> None:
                 "namespace": identity.namespace,
                 "state": str(chosen.state),
             }
+        case Measuring(device):
+            event = {"event": "measuring", "device": device}
+        case Measured(device, held_out):
+            event = {"event": "measured", "device": device, "held_out": held_out}
+        case Planned(actions, models, plans):
+            event = {"event": "planned", "actions": actions, "models": models, "plans": plans}
         case Prewarmed(kind, memory_mb):
             event = {"event": "prewarmed", "kind": kind, "memory": memory_mb}
         case Removed(container, reason, ending):

@@ -25,28 +25,35 @@ from typing import NoReturn
 
 import waitress  # type: ignore[import-untyped]
 
+from instar.plan.costs import Costs
 from instar.weights import store as weights_store
 from instar.weights.fetch import Fetcher
 from instar_controller.api import identities
 from instar_controller.api.app import create_app
 from instar_controller.api.services import Services
 from instar_controller.clients.clock import SystemClock
+from instar_controller.clients.costs import DeviceCosts, GivenCosts, Measured, Measuring
 from instar_controller.clients.disk import DiskStore
 from instar_controller.clients.memory import MemoryWeights
+from instar_controller.clients.models import Surroundings
+from instar_controller.clients.plans import PlanRepository
 from instar_controller.clients.process import ProcessContainers
-from instar_controller.clients.weights import StoreWeights
+from instar_controller.clients.weights import MODEL, StoreWeights
+from instar_controller.engines.experience import Experience
+from instar_controller.engines.follower import Follower, Planned
 from instar_controller.engines.invoker import Invoker
 from instar_controller.engines.orders import Start
 from instar_controller.errors import SettingsError, StoreError
 from instar_controller.policies.removal import Reason
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Clock, Containers, Ending, Store, Weights
-from instar_controller.settings import HttpSettings, ServeSettings
+from instar_controller.settings import HttpSettings, PlanningSettings, ServeSettings
 from instar_controller.whisk.identity import Identity
 
 STORE_FILE = "store.sqlite"
 KEY_FILE = "key"
 CONTAINERS_FOLDER = "containers"
+PLANS_FOLDER = "plans"
 STORE_VARIABLE = "INSTAR_STORE"  # in a container's environment: where it finds weights, and keeps what it fetches
 
 
@@ -76,7 +83,7 @@ class Removed:
     ending: Ending | None
 
 
-Notice = Listening | Prewarmed | Removed
+Notice = Listening | Measuring | Measured | Planned | Prewarmed | Removed
 
 
 def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Callable[[Notice], None]) -> None:
@@ -94,6 +101,11 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         identity = _identity(store, clock, settings)
         containers, weights = _containers(settings, environment, url)
         stack.callback(weights.close)
+        costs = _costs(settings.planning, environment, announce)
+        follower = _follower(settings, costs.get, store, environment, announce)
+        stack.callback(follower.close)
+        stack.callback(costs.close)
+        experience = Experience(follower)
         invoker = Invoker(
             containers,
             store,
@@ -101,6 +113,8 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
             weights,
             pool=settings.pool,
             settings=settings.engine,
+            estimate=experience.estimate,
+            on_seen=experience.learn,
             on_up=lambda start: _announce_stem_cell(start, announce),
             on_removed=lambda remove, ending: announce(Removed(remove.container, remove.reason, ending)),
         )
@@ -113,6 +127,7 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
                 clock=clock,
                 limits=settings.limits,
                 manifest=settings.manifest,
+                on_change=follower.changed,
             )
         )
         server = _server(app, listener, settings.http)
@@ -120,6 +135,7 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         stopping.on_signals()
         invoker.start()
         announce(Listening(url, identity, settings))
+        follower.start()
         server.run()
 
 
@@ -236,6 +252,40 @@ def _weights(
         return MemoryWeights()
     fetcher = Fetcher(weights_store.Store(store), environ=environment)
     return StoreWeights(fetcher, kinds=kinds, environment=given, credentials=environment)
+
+
+def _costs(
+    settings: PlanningSettings | None,
+    environment: Mapping[str, str],
+    announce: Callable[[Measuring | Measured], None],
+) -> GivenCosts | DeviceCosts:
+    if settings is None:
+        return GivenCosts(None)
+    if settings.costs is not None:
+        return GivenCosts(settings.costs)
+    return DeviceCosts(settings.profiles, environment, announce=announce)
+
+
+def _follower(
+    settings: ServeSettings,
+    costs: Callable[[], Costs | None],
+    store: Store,
+    environment: Mapping[str, str],
+    announce: Callable[[Planned], None],
+) -> Follower:
+    """Who has plans made between the stored actions' models, once somebody knows what they cost."""
+    is_here = settings.docker is None  # a container is processes of this machine, and has its files and environment
+    return Follower(
+        store,
+        PlanRepository(settings.state / PLANS_FOLDER),
+        costs,
+        namespaces=identities.namespaces(store),
+        surroundings=Surroundings(
+            everywhere=environment.get(MODEL) if is_here else None, credentials=environment, shares_files=is_here
+        ),
+        processes=settings.planning.processes if settings.planning else 0,
+        on_planned=announce,
+    )
 
 
 def _weights_folder(path: Path) -> Path:

@@ -11,6 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from instar import profiles
+from instar.errors import PlanError
+from instar.plan.costs import Costs
 from instar.weights.store import default_root
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
@@ -25,6 +28,7 @@ from instar_controller.whisk.values import parse
 
 NO_STEM_CELLS = "none"
 NO_STORE = "none"
+NO_COSTS = "none"
 PROCESS, DOCKER = "process", "docker"  # what containers are made of
 
 
@@ -49,6 +53,15 @@ class DockerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class PlanningSettings:
+    """The plans by which one action's model becomes another's."""
+
+    profiles: Path  # where what devices cost is kept
+    costs: Costs | None = None  # None: those of this kind of device, measured in the background if nobody has yet
+    processes: int = 2  # that plan at a time; they let every other process go first
+
+
+@dataclass(frozen=True, slots=True)
 class ServeSettings:
     """All of it."""
 
@@ -60,6 +73,7 @@ class ServeSettings:
     manifest: Manifest = DEFAULT
     docker: DockerSettings | None = None  # None: containers are made of processes of this machine
     store: Path | None = None  # a directory for the models' weights, shared by all; None: containers see to theirs
+    planning: PlanningSettings | None = None  # None: nothing is planned, and models are always loaded
     namespace: str = "guest"
     drain_s: float = 2.0  # what running activations get to finish after Ctrl-C
 
@@ -82,6 +96,7 @@ def make(
     manifest: Manifest = DEFAULT,
     store: Path | None = None,
     sharing: Sharing | None = None,
+    planning: PlanningSettings | None = None,
 ) -> ServeSettings:
     """Settings from what the command line says. Raises `SettingsError`."""
     limits = limits_of(memory_mb)
@@ -109,6 +124,7 @@ def make(
         manifest=manifest,
         docker=docker,
         store=None if store is None else store.expanduser().absolute(),
+        planning=planning,
     )
 
 
@@ -124,6 +140,23 @@ def store_folder(text: str | None, environment: Mapping[str, str]) -> Path | Non
     if text == NO_STORE:
         return None
     return default_root(dict(environment)) if text is None else Path(text)
+
+
+def planning_of(text: str | None, environment: Mapping[str, str]) -> PlanningSettings | None:
+    """What `--costs` says: a profile, or `none`; without it, the profile of this kind of device. Raises
+    `SettingsError`.
+    """
+    if text == NO_COSTS:
+        return None
+    folder = profiles.folder(environment).expanduser().absolute()
+    if text is None:
+        return PlanningSettings(folder)
+    try:
+        return PlanningSettings(folder, profiles.read(Path(text)).costs)
+    except FileNotFoundError as error:
+        raise SettingsError(f"--costs {text}: there is no such file; `instar profile` makes one") from error
+    except PlanError as error:
+        raise SettingsError(f"--costs: {error}") from error
 
 
 def docker_settings(containers: str, *, network: str | None, pause_grace_s: float | None) -> DockerSettings | None:

@@ -35,7 +35,7 @@ def create_app(services: Services) -> Flask:
     failures.register(app)
 
     router = Router(app, services.store)
-    catalogue, traffic = Catalogue(services.store), Traffic()
+    catalogue, traffic = Catalogue(services.store, on_change=services.on_change), Traffic()
     Service(services, traffic).register(router)
     Namespaces(services).register(router)
     Actions(services, catalogue).register(router)

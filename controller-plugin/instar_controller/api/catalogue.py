@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from instar_controller.errors import NotFoundError
@@ -17,7 +17,7 @@ from instar_controller.ports import Store
 from instar_controller.whisk import action as actions
 from instar_controller.whisk import package as packages
 from instar_controller.whisk.action import Action
-from instar_controller.whisk.document import Collection, Key
+from instar_controller.whisk.document import Collection, Document, Key
 from instar_controller.whisk.package import Package
 
 CACHED_CODE_CHARACTERS = 64 * 1024 * 1024
@@ -40,10 +40,20 @@ class StoredPackage:
 
 
 class Catalogue:
-    """Reads and writes entities. Safe for several threads."""
+    """Reads and writes entities. Safe for several threads.
 
-    def __init__(self, store: Store, cached_characters: int = CACHED_CODE_CHARACTERS) -> None:
+    `on_change` is told the key of what was written or deleted, by the thread that did it, after it is done.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        cached_characters: int = CACHED_CODE_CHARACTERS,
+        *,
+        on_change: Callable[[Key], None] = lambda _: None,
+    ) -> None:
         self._store = store
+        self._on_change = on_change
         self._codes = _Codes(cached_characters)
 
     def action(self, key: Key) -> StoredAction:
@@ -81,7 +91,7 @@ class Catalogue:
 
     def put_action(self, action: Action, *, replaces: int | None) -> None:
         """Raises `ConflictError`."""
-        self._store.put(action.to_document(), replaces=replaces)
+        self._put(action.to_document(), replaces)
 
     def package(self, key: Key) -> StoredPackage:
         """One package. Raises `NotFoundError`."""
@@ -101,11 +111,16 @@ class Catalogue:
 
     def put_package(self, package: Package, *, replaces: int | None) -> None:
         """Raises `ConflictError`."""
-        self._store.put(package.to_document(), replaces=replaces)
+        self._put(package.to_document(), replaces)
 
     def delete(self, key: Key, *, revision: int) -> None:
         """Raises `NotFoundError` or `ConflictError`."""
         self._store.delete(key, revision=revision)
+        self._on_change(key)
+
+    def _put(self, document: Document, replaces: int | None) -> None:
+        self._store.put(document, replaces=replaces)
+        self._on_change(document.key)
 
 
 class _Codes:

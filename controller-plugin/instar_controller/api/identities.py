@@ -50,6 +50,11 @@ def of_namespace(store: Store, namespace: str) -> Identity | None:
     return next((identity for identity in stored if identity.namespace == namespace), None)
 
 
+def namespaces(store: Store) -> frozenset[str]:
+    """Every namespace that somebody has."""
+    return frozenset(_identity(document).namespace for document in _all(store))
+
+
 def _all(store: Store) -> list[Document]:
     return list(store.list_documents(Collection.IDENTITIES, _NO_NAMESPACE))
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from instar_controller.ports import Clock, Invocations, Store
 from instar_controller.whisk import manifest
+from instar_controller.whisk.document import Key
 from instar_controller.whisk.limits import Limits
 from instar_controller.whisk.manifest import Manifest
 
@@ -28,3 +30,4 @@ class Services:
     limits: Limits = field(default_factory=Limits)
     manifest: Manifest = manifest.DEFAULT
     build: Build = field(default_factory=Build)
+    on_change: Callable[[Key], None] = lambda _: None  # told of every action and package that was written or deleted

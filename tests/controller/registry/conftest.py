@@ -1,16 +1,20 @@
-"""A folder for a repository, and registries that are closed in the end."""
+"""A folder for a repository; registries and followers that are closed in the end."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from followed import Followed
 from tests.plan.strategies import PLAUSIBLE
 
 from instar.plan.costs import Costs
+from instar_controller.clients.memory import MemoryStore
 from instar_controller.clients.plans import PlanRepository
+from instar_controller.engines.follower import Follower
 from instar_controller.engines.registry import Registry
 
 
@@ -30,3 +34,21 @@ def make_registry(repository: PlanRepository) -> Iterator[Callable[..., Registry
             return registry
 
         yield make
+
+
+@pytest.fixture
+def followed(tmp_path: Path) -> Followed:
+    return Followed(tmp_path / "plans", MemoryStore())
+
+
+@pytest.fixture
+def follow() -> Iterator[Callable[..., Follower]]:
+    """Followers of what is given, closed in the end."""
+    with contextlib.ExitStack() as stack:
+
+        def begin(followed: Followed, *arguments: Any, **options: Any) -> Follower:
+            follower = followed.follow(*arguments, **options)
+            stack.callback(follower.close)
+            return follower
+
+        yield begin

@@ -39,7 +39,8 @@ class Server:
         self.containers = state / "containers"
         self.store = state.with_name("store")  # a later option of that name wins
         places = ("--state", str(state), "--store", str(self.store))
-        self.process = launch("--json", "--port", "0", *places, *options, environ=environ)
+        usual = ("--json", "--port", "0", "--costs", "none")
+        self.process = launch(*usual, *places, *options, environ=environ)
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
