@@ -69,6 +69,7 @@ class Made:
     begun_ms: int  # when that was begun with, its waking included
     interval: Interval  # of `/transform`
     how: str | None  # as the container says it
+    why: str | None  # it loaded, although there was a plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ class Errand:
                 return outcome
             case Replied(status=200, body=body):
                 self._tell(_transformed(run, interval, transformation))
-                return Made(begun_ms, interval, transformations.how(body))
+                return Made(begun_ms, interval, transformations.how(body), transformations.why(body))
             case Replied() if outcome == NOT_OFFERED:
                 self._tell(Unable(run.work.job.kind))
                 return Untouched(f"containers of kind {run.work.job.kind} cannot be transformed")

@@ -286,7 +286,8 @@ class Invoker:
         match self._errand.transform(run, transformation, invocation):
             case Made() as made:
                 self._tell(lambda scheduler, now_s: scheduler.transformed(id, work, now_s))
-                logger.info("container %s, which was %s, is %s", id, source, work.job.key.action)
+                how = f"{made.how or 'no word how'}{f': {made.why}' if made.why else ''}"
+                logger.info("container %s, which was %s, is %s (%s)", id, source, work.job.key.action, how)
                 return made
             case Untouched(reason):
                 logger.info("container %s stays %s, not for activation %s: %s", id, source, work.id, reason)

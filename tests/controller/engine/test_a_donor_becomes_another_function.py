@@ -121,11 +121,16 @@ def test_without_a_plan_the_container_lets_go_and_loads(make_engine: Callable[..
     assert (told["start"], told["by"], told["estimatedMs"]) == ("transformed", "load", 90)
 
 
-def test_the_record_says_what_the_container_says_that_it_did(engine: Engine) -> None:
+def test_the_record_says_what_the_container_says_that_it_did_and_the_servers_log_says_why(
+    engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     warm(engine, old())
-    on_transform(engine, Replied(200, b'{"ok":true,"instar":{"how":"loaded"}}', 37))
+    body = b'{"ok":true,"instar":{"how":"loaded","why":"step 3 failed"}}'
+    on_transform(engine, Replied(200, body, len(body)))
     told = note(engine.run(new()))
     assert (told["by"], told["how"]) == ("plan", "loaded")
+    assert "which was guest/old, is guest/new (loaded: step 3 failed)" in caplog.text
 
 
 def test_a_donor_that_refuses_says_why_in_the_servers_log(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:

@@ -5,8 +5,8 @@ Invariants: the memory of all containers never exceeds the budget; a container n
 only in a container of its own function, kind and memory, or in a donor of its kind and memory that was idle for
 long enough, shares, and has not refused this very job, and is told to wake it exactly if it sleeps; nothing
 is asked of a container that is being put to sleep or transformed; no more boot at once than allowed; nothing
-is removed that is not to be removed, nor twice; and when everything under way has come to its end, every job
-has come out exactly once and nobody waits.
+is removed that is not to be removed, nor twice; what waited for time to pass does not wait for the same moment
+again; and when everything under way has come to its end, every job has come out exactly once and nobody waits.
 """
 
 from __future__ import annotations
@@ -210,6 +210,8 @@ class Traffic(RuleBasedStateMachine):
     def grow_old(self, seconds: int) -> None:
         self.now_s += seconds
         self.obey(self.scheduler.tick(self.now_s))
+        wake_s = self.scheduler.wake_s()
+        assert wake_s is None or wake_s > self.now_s
 
     @invariant()
     def the_budget_holds(self) -> None:

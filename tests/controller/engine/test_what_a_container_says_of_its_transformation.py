@@ -26,6 +26,12 @@ def test_how_is_one_of_two_words_or_not_told(body: bytes, how: str | None) -> No
     assert transformation.how(body) == how
 
 
+def test_why_it_loaded_is_told_only_where_it_says_so() -> None:
+    assert transformation.why(b'{"instar":{"how":"loaded","why":"step 3\\nfailed"}}') == "step 3 failed"
+    for body in (b'{"instar":{"how":"loaded"}}', b'{"instar":{"why":7}}', b'{"instar":{"why":""}}', b"{}", b"\xff"):
+        assert transformation.why(body) is None
+
+
 def test_a_refusal_says_why_on_one_line_of_bounded_length() -> None:
     assert transformation.reason(b'{"error":"a run is\\n under way"}') == "a run is under way"
     assert len(transformation.reason(b'{"error":"' + b"x" * 10_000 + b'"}')) == transformation.MAX_REASON
