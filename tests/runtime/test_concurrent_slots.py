@@ -94,3 +94,37 @@ def test_a_channel_closes_its_descriptor_of_the_peer(ends: list[socket.socket]) 
     Channel(ends[0], limit_bytes=1, peer_pidfd=peer).close()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(peer)
+
+
+def test_who_claims_all_gets_them_only_while_no_run_has_one(ends: list[socket.socket]) -> None:
+    some = Slots(channels(ends))
+    with some.one():
+        assert not some.claim()
+    assert some.claim() and not some.claim()
+
+
+def test_runs_wait_while_all_are_claimed_and_go_on_when_they_are_released(ends: list[socket.socket]) -> None:
+    some = Slots(channels(ends))
+    assert some.claim()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(gets_one, some) for _ in range(2)]
+        assert not any(run.done() for run in waiting)
+        some.release()
+        assert [run.result(timeout=10) for run in waiting] == [True, True]
+    assert some.claim()
+
+
+def test_runs_that_wait_while_all_are_claimed_are_told_when_they_are_closed(ends: list[socket.socket]) -> None:
+    some = Slots(channels(ends))
+    assert some.claim()
+    with ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(gets_one, some) for _ in range(2)]
+        some.close()
+        assert [run.result(timeout=10) for run in waiting] == [False, False]
+    assert [end.fileno() for end in ends] == [-1, -1, -1]
+    assert not some.claim()
+
+
+def gets_one(some: Slots) -> bool:
+    with some.one() as channel:
+        return channel is not None

@@ -82,6 +82,8 @@ class Stay:
     def end(self) -> None:
         """Have it end soon: nothing is waited for any more, what is being computed is computed to its end."""
         with self._lock:
+            if self._has_ended:  # what was promised may be another model by now, whose weights are waited for
+                return
             self._has_ended = True
             for model in self._models.values():
                 model.abandon()

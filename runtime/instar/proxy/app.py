@@ -18,6 +18,8 @@ from instar.executor.meter import NOTHING, Reading
 from instar.plan import plans
 from instar.proxy.function import Function, Reply, failure
 from instar.proxy.limits import BodyLimits
+from instar.proxy.wiping import wiping
+from instar.weights import kernel
 
 WEIGHTS_HEADER = "X-Instar-Weights"  # a stock OpenWhisk ignores it
 DRAIN_BYTES = 1 << 30  # of a body that is refused; a client reads no answer while it still writes
@@ -32,9 +34,10 @@ def create(function: Function, limits: BodyLimits, *, token: str | None = None) 
         return _response(function.ready())
 
     @app.post("/init")
+    @wiping()
     def init() -> Response:
         body = _body(request, limits.init_bytes)
-        return _response(function.init(body) if isinstance(body, bytes) else body)
+        return _trimming(_response(function.init(body) if isinstance(body, bytes) else body))
 
     @app.post("/run")
     def run() -> Response:
@@ -45,6 +48,7 @@ def create(function: Function, limits: BodyLimits, *, token: str | None = None) 
         bearer = f"Bearer {token}".encode()
 
         @app.post("/transform")
+        @wiping()
         def transform() -> Response:
             # Compared in constant time, so that how long it takes tells nothing.
             if not hmac.compare_digest(request.headers.get("Authorization", "").encode(), bearer):
@@ -53,7 +57,7 @@ def create(function: Function, limits: BodyLimits, *, token: str | None = None) 
                 refused.headers["WWW-Authenticate"] = "Bearer"
                 return refused
             body = _body(request, limits.init_bytes + plans.MAX_BYTES)
-            return _response(function.transform(body) if isinstance(body, bytes) else body)
+            return _trimming(_response(function.transform(body) if isinstance(body, bytes) else body))
 
     @app.errorhandler(HTTPException)
     def refuse(error: HTTPException) -> Response:
@@ -84,6 +88,12 @@ def _response(reply: Reply) -> Response:
     response = Response(reply.body, reply.status, content_type="application/json")
     if reply.weights != NOTHING:
         response.headers[WEIGHTS_HEADER] = _weights(reply.weights)
+    return response
+
+
+def _trimming(response: Response) -> Response:
+    """Give what the archive took back to the system, once the answer has left."""
+    response.call_on_close(kernel.trim)
     return response
 
 

@@ -1,0 +1,69 @@
+"""A container that becomes another function and back, again and again, stays as large as it was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import instar
+from tests.runtime import successions
+from tests.runtime.containers import Container
+from tests.runtime.successions import Packed, archive, become, how, plan_between
+from tests.survival import growth
+
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]
+
+ROUNDS, ALL_ROUNDS = 20, 200
+WARM_UP = 10
+MOST_MIB = 5
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Iterator[Container]:
+    container = Container(tmp_path / "container", environ=successions.GIVEN)
+    yield container
+    container.close()
+
+
+def test_twenty_changes_and_back_leave_a_container_as_it_was(container: Container, tmp_path: Path) -> None:
+    check(container, tmp_path, ROUNDS)
+
+
+@pytest.mark.slow
+def test_two_hundred_changes_and_back_leave_a_container_as_it_was(container: Container, tmp_path: Path) -> None:
+    check(container, tmp_path, ALL_ROUNDS)
+
+
+def check(container: Container, folder: Path, rounds: int) -> None:
+    """One round: to a sibling, to a model of another structure, and back to the first."""
+    packed = successions.pack(folder / "packages")
+    packed["small"] = small(folder / "small")
+    names = ("one", "two", "small")
+    codes = {name: archive(name, packed[name].folder) for name in names}
+    plans = {(a, b): plan_between(packed[a].folder, packed[b].folder) for a in names for b in names}
+    successions.start(container, codes["one"])
+    now = "one"
+
+    def go(number: int) -> None:
+        nonlocal now
+        for name in ("two", "small", "one"):
+            assert how(become(container, codes[name], plans[now, name])) == ("transformed", name)
+            assert packed[name].answered(container.run())
+            now = name
+
+    grown = growth.measure(container, go, runs=rounds, warm_up=WARM_UP)
+    print(grown)
+    assert grown.mib <= MOST_MIB
+    assert grown.descriptors <= 0
+    assert grown.mappings <= 2
+    assert len(list(container.work.iterdir())) == 1
+
+
+def small(folder: Path) -> Packed:
+    """A model of another structure, with an archive so small that the proxy's memory does not depend on it."""
+    module = torch.nn.Sequential(torch.nn.Linear(16, 32), torch.nn.GELU(), torch.nn.Linear(32, 4)).eval()
+    instar.pack(module, {"input": torch.zeros(2, 16)}, folder)
+    return Packed(folder, module, (16,))
