@@ -18,7 +18,7 @@ from instar_controller.policies.estimates import Estimate, nothing_known
 from instar_controller.policies.observations import Observation
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Delivery, Ending, PendingLog
-from instar_controller.whisk.activation import Activation
+from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.invocation import ContainerKey, Invocation
 from instar_controller.whisk.response import Outcome
 from instar_controller.whisk.weights import Amounts
@@ -32,10 +32,12 @@ class WatchedStore(MemoryStore):
     def __init__(self) -> None:
         super().__init__()
         self.written: queue.SimpleQueue[Activation] = queue.SimpleQueue()
+        self.refused: queue.SimpleQueue[ActivationId] = queue.SimpleQueue()
         self.is_full = False
 
     def put_activation(self, activation: Activation) -> None:
         if self.is_full:
+            self.refused.put(activation.activation_id)
             raise StoreError("the disk is full")
         super().put_activation(activation)
         self.written.put(activation)

@@ -204,10 +204,12 @@ def test_a_store_that_is_full_loses_the_record_and_nothing_else(
     engine.store.is_full = True
     lost = invocation()
     assert engine.run(lost).response.status is Status.SUCCESS
+    assert engine.store.refused.get(timeout=WAIT_S) == lost.activation_id
     engine.store.is_full = False
     kept = invocation()
     assert start_of(engine.run(kept)) == "warm"
     assert engine.record().activation_id == kept.activation_id
+    engine.close()  # and everything is said
     assert f"the record of activation {lost.activation_id} is lost: the disk is full" in caplog.text
 
 
