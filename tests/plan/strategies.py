@@ -35,9 +35,11 @@ PLAUSIBLE = Costs(
         "unmapped byte": 0.001,
         "mapped byte": 0.001,
         "load": 200_000.0,
-        "load operator": 700.0,
-        "load view": 2_500.0,
-        "load byte": 0.02,
+        "load view": 5_000.0,
+        "operator": 200.0,
+        "weight": 500.0,
+        "dropped view": 500.0,
+        "closed view": 500.0,
     },
 )
 

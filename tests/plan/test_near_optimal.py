@@ -42,11 +42,15 @@ def test_plans_between_random_networks_cost_little_more_than_optimal_ones(seed: 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_plans_cost_little_more_than_optimal_ones_at_odd_rates_too(seed: int) -> None:
-    """Each rate up to thirty times more or less than it is likely to be, so that reshaping may not be worth it."""
+    """Each rate up to thirty times more or less than it is likely to be, so that reshaping may not be worth it.
+
+    Only that nothing is cheaper than to replace an operator: between equal graphs the planner does nothing else.
+    """
     rng = random.Random(seed)
     models = [outline(network(rng)) for _ in range(3)]
     for _ in range(5):
-        rates = Costs("odd", {name: rate * 10 ** rng.uniform(-1.5, 1.5) for name, rate in PLAUSIBLE.rates_ns.items()})
+        odd = {name: rate * 10 ** rng.uniform(-1.5, 1.5) for name, rate in PLAUSIBLE.rates_ns.items()}
+        rates = Costs("odd", odd | {"replace": min(odd["replace"], odd["reshape"], odd["reduce"] + odd["add"])})
         for a, b in itertools.permutations(models, 2):
             ratio = optimal.linear_ns(a, b, rates) / optimal.cost_ns(a, b, rates)
             assert ROUNDING <= ratio <= 1.10, f"seed {seed}: {ratio:.4f} at {rates}"

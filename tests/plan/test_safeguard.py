@@ -19,7 +19,7 @@ def test_a_plan_is_returned_only_when_it_is_estimated_cheaper(pair: tuple[Packag
     source, target = map(outline, pair)
     found = planner.plan(source, target, rates)
     work = amounts.of_transformation(source, target, planner.steps(source, target, rates))
-    transform, load = (round(rates.cost_ns(w)) for w in (work, amounts.of_load(target)))
+    transform, load = (round(rates.cost_ns(w)) for w in (work, amounts.of_load(source, target)))
     assert (found.estimate.transform_ns, found.estimate.load_ns) == (transform, load)
     assert isinstance(found, Plan) == (transform < load)
     assert (found.source, found.target) == (pair[0].digest, pair[1].digest)

@@ -1,8 +1,8 @@
 """From two outlines and the device's costs to a plan, or to the word that loading is no slower.
 
-The one rule: a plan is returned only if it is estimated to be faster than loading the target from scratch, so the
-worst case is the ordinary path. Nothing here is random and nothing is searched: the same two models and costs give
-the same answer, in time linear in their operators.
+The one rule: a plan is returned only if it is estimated to be faster than closing the source and loading the target
+from scratch, so the worst case is the ordinary path. Nothing here is random and nothing is searched: the same two
+models and costs give the same answer, in time linear in their operators.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ def plan(source: Outline, target: Outline, costs: Costs) -> Plan | LoadInstead:
     found = steps(source, target, costs)
     estimate = Estimate(
         transform_ns=round(costs.cost_ns(amounts.of_transformation(source, target, found))),
-        load_ns=round(costs.cost_ns(amounts.of_load(target))),
+        load_ns=round(costs.cost_ns(amounts.of_load(source, target))),
     )
     if estimate.transform_ns < estimate.load_ns:
         return Plan(source.digest, target.digest, source.graph_digest, target.graph_digest, found, estimate)

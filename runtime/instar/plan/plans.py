@@ -33,7 +33,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """How long it would take to transform, and to load the target from scratch, both in nanoseconds."""
+    """How long it would take to transform, and to close the source and load the target, both in nanoseconds."""
 
     transform_ns: int
     load_ns: int
