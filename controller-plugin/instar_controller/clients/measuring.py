@@ -13,7 +13,12 @@ import sys
 import threading
 
 
-def _end_with_input() -> None:
+def end_with_input() -> None:
+    """From here on this process, and its group, ends when its standard input does."""
+    threading.Thread(target=_wait_for_its_end, name="instar-lifeline", daemon=True).start()
+
+
+def _wait_for_its_end() -> None:
     while os.read(0, 1):
         pass
     if os.getpgrp() != os.getpid():  # this group is somebody else's
@@ -22,6 +27,6 @@ def _end_with_input() -> None:
 
 
 if __name__ == "__main__":
-    threading.Thread(target=_end_with_input, name="instar-lifeline", daemon=True).start()
+    end_with_input()
     sys.argv[1:1] = ["profile"]
     runpy.run_module("instar", run_name="__main__")  # by name: the controller imports no floor that knows torch

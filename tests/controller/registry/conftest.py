@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from followed import Followed
-from tests.plan.strategies import PLAUSIBLE
+from registered import CHEAP
 
 from instar.plan.costs import Costs
 from instar_controller.clients.memory import MemoryStore
@@ -28,7 +28,7 @@ def make_registry(repository: PlanRepository) -> Iterator[Callable[..., Registry
     """Registries over the one repository, with one process each."""
     with contextlib.ExitStack() as stack:
 
-        def make(costs: Costs = PLAUSIBLE) -> Registry:
+        def make(costs: Costs = CHEAP) -> Registry:
             registry = Registry(repository, costs)
             stack.callback(registry.close)
             return registry

@@ -12,8 +12,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from registered import WAIT_S
-from tests.plan.strategies import PLAUSIBLE
+from registered import CHEAP, WAIT_S
 
 from instar import package
 from instar.package import Package
@@ -57,7 +56,7 @@ class Followed:
         self._client = create_app(services).test_client()
         self._on_change: Callable[[Key], None] = lambda _: None
 
-    def follow(self, costs: Callable[[], Costs | None] = lambda: PLAUSIBLE, **options: Any) -> Follower:
+    def follow(self, costs: Callable[[], Costs | None] = lambda: CHEAP, **options: Any) -> Follower:
         """To be closed by the caller."""
         options.setdefault("surroundings", NO_SURROUNDINGS)
         follower = Follower(

@@ -10,16 +10,19 @@ import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.plan.strategies import network
+from tests.plan.strategies import PLAUSIBLE, network
 
 from instar.package import Package
 from instar.plan import plans, replay
+from instar.plan.costs import Costs
 from instar.plan.outline import outline
 from instar.plan.plans import LoadInstead
 from instar_controller.clients.plans import KeptPlan, PlanRepository
 from instar_controller.engines.registry import Registry
 
 WAIT_S = 20.0
+# With these a plan is always made, and which of two is the better one depends on both models.
+CHEAP = Costs("cheap", {**PLAUSIBLE.rates_ns, "transform": 0.0, "load": 1e9})
 
 
 def models(count: int) -> list[Package]:

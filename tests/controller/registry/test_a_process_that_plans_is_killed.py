@@ -22,14 +22,13 @@ HERE = Path(__file__).parent
 PARENT = """
 import sys
 from pathlib import Path
-from registered import caught_planning, models, register
-from tests.plan.strategies import PLAUSIBLE
+from registered import CHEAP, caught_planning, models, register
 from instar_controller.clients.plans import PlanRepository
 from instar_controller.engines.registry import Registry
 
 if __name__ == "__main__":
     repository = PlanRepository(Path(sys.argv[1]))
-    registry = Registry(repository, PLAUSIBLE)
+    registry = Registry(repository, CHEAP)
     first, second = models(2)
     register(registry, [first])
     with caught_planning(registry, repository, second, "second") as pid:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from registered import WAIT_S, check_every_pair, models, register
-from tests.plan.strategies import PLAUSIBLE
+from registered import CHEAP, WAIT_S, check_every_pair, models, register
 
 from instar.plan import plans
 from instar.plan.costs import Costs
@@ -16,7 +15,7 @@ from instar_controller.engines.registry import Registry
 
 pytestmark = pytest.mark.system
 
-DEAR = Costs("dear", {**PLAUSIBLE.rates_ns, "transform": 1e12})
+DEAR = Costs("dear", {**CHEAP.rates_ns, "transform": 1e12})
 
 
 def test_every_ordered_pair_has_a_proven_plan(

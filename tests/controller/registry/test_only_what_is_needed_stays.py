@@ -8,8 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from registered import WAIT_S, check_every_pair, entries, models, register
-from tests.plan.strategies import PLAUSIBLE
+from registered import CHEAP, WAIT_S, check_every_pair, entries, models, register
 
 from instar import package
 from instar_controller.clients.plans import PlanRepository
@@ -51,7 +50,7 @@ def test_plans_at_costs_that_nobody_uses_go(
     make_registry: Callable[..., Registry], repository: PlanRepository
 ) -> None:
     packages = models(2)
-    old = make_registry(dataclasses.replace(PLAUSIBLE, device="old"))
+    old = make_registry(dataclasses.replace(CHEAP, device="old"))
     new = make_registry()
     for registry in (old, new):
         register(registry, packages)

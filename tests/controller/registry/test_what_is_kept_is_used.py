@@ -7,8 +7,7 @@ from pathlib import Path
 from queue import SimpleQueue
 
 import pytest
-from registered import WAIT_S, check_every_pair, entries, models, pair_file, register
-from tests.plan.strategies import PLAUSIBLE
+from registered import CHEAP, WAIT_S, check_every_pair, entries, models, pair_file, register
 
 from instar_controller.clients.plans import PlanRepository
 from instar_controller.engines import registry as registries
@@ -131,7 +130,7 @@ def test_a_model_that_is_damaged_is_not_adopted(
 
 def test_the_thread_says_when_nothing_is_left_to_do(repository: PlanRepository) -> None:
     idle: SimpleQueue[None] = SimpleQueue()
-    registry = Registry(repository, PLAUSIBLE, on_idle=lambda: idle.put(None))
+    registry = Registry(repository, CHEAP, on_idle=lambda: idle.put(None))
     for number, model in enumerate(models(2)):
         registry.register(f"model {number}", model)
     while registry.plans < 4:
