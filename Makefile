@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := $(BIN)/python -m
 
-.PHONY: all setup lint test test-slow image demo bench-load bench-pipeline bench-runtime bench-image fuzz clean
+.PHONY: all setup lint test test-slow image demo bench-load bench-pipeline bench-runtime bench-transform bench-image bench-starts fuzz clean
 all: test
 
 setup: $(READY)
@@ -57,8 +57,16 @@ bench-runtime: $(READY)
 fuzz: $(READY)
 	@$(RUN) tests.fuzz
 
+# Packs its models once, into build/transform (4 GB); `instar profile` first, if this kind of device has none.
+bench-transform: $(READY)
+	@$(RUN) tests.bench.bench_transform
+
 bench-image: $(READY)
 	@$(RUN) tests.bench.bench_image
+
+# Through `instar serve`, with processes and with Docker.
+bench-starts: $(READY)
+	@$(RUN) tests.bench.bench_starts
 
 clean:
 	rm -rf $(VENV) build *.egg-info tests/controller/npm/node_modules

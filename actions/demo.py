@@ -3,6 +3,9 @@
 Every answer goes the whole way: HTTP request, server, container, handler, model, and back. It is held against what is
 known of the photograph or the sentence, and against the plain PyTorch module, which must give the same numbers.
 
+Then each action is started in each way there is: cold, in a container that was waiting for nobody in particular, in
+the idle container of another action, which becomes this one (Lite0 → Lite1 → Lite2 → MiniLM), and in its own.
+
 `QUICK=1` takes fewer repeats, `JSON=1` prints one JSON object (see `tests/bench/figures.py`).
 """
 
@@ -12,6 +15,7 @@ import base64
 import os
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,12 +30,16 @@ from tokenizers import Tokenizer
 
 from actions import build, examples
 
-FIGURES = ("cold_ms", "prewarmed_ms", "warm_ms", "images_right", "images_shown", "sentences_right")
+WAYS = ("cold", "prewarmed", "transformed", "warm")
+FIGURES = (*(f"{way}_ms" for way in WAYS), "images_right", "images_shown", "sentences_right")
 CLASSIFIERS = ("classify-lite0", "classify-lite1", "classify-lite2")
 KIND = "pytorch:2"
-PREWARMED_MB, COLD_MB = 512, 384  # stem cells wait with the one amount of memory and not with the other
+# Stem cells wait with the first amount of memory only; containers of others are taken with the last one only.
+PREWARMED_MB, COLD_MB, SHARED_MB = 512, 384, 640
+ALONE = {"sharing": "none"}
+IDLE_S = 0.5  # after which a container may become another action; 60 would be usual
 SERVER_MB = 16 * PREWARMED_MB  # counted, not used: enough that a stem cell always finds room
-KEEP_ALIVE_S = 3.0  # each action is replaced many times, and the containers of old ones are of no use
+KEEP_ALIVE_S = 20.0  # longer than all ways of one action; those are replaced, and old containers are of no use
 TOP = 5
 
 
@@ -55,10 +63,11 @@ class Demo:
         self.archives = archives
         self.report = report
         self.unequal = 0
+        self.answers: dict[str, dict[str, Any]] = {}  # the first one to the question that is asked of every start
         self.times: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
 
-    def create(self, name: str, memory_mb: int) -> None:
-        self.server.create(name, self.archives[name], kind=KIND, memory_mb=memory_mb)
+    def create(self, name: str, memory_mb: int, **annotations: str) -> None:
+        self.server.create(name, self.archives[name], kind=KIND, memory_mb=memory_mb, annotations=annotations)
 
     def timed(self, name: str, arguments: dict[str, Any], expected_start: str) -> Invoked:
         """Invoke and note the time. Raises `RuntimeError` if the container started in another way than was meant."""
@@ -67,6 +76,7 @@ class Demo:
             raise RuntimeError(f"{name} was to start {expected_start} and started {invoked.start}")
         self.times[name][invoked.start].append(invoked.elapsed_ms)
         self.report.row(action=name, start=invoked.start, ms=invoked.elapsed_ms, **invoked.times_ms)
+        self.unequal += self.answers.setdefault(name, invoked.result) != invoked.result
         return invoked
 
 
@@ -76,7 +86,7 @@ def main() -> None:
     with figures.reporting(FIGURES, settings) as report:
         with tempfile.TemporaryDirectory(prefix="instar-demo-") as folder:
             demo = run(Path(folder), report, effort)
-        for start in ("cold", "prewarmed", "warm"):
+        for start in WAYS:
             report.measure(f"{start}_ms", [ms for times in demo.times.values() for ms in times[start]])
         report.say(times_table(demo))
     if demo.unequal:
@@ -89,7 +99,8 @@ def run(folder: Path, report: figures.Report, effort: Effort) -> Demo:
     # Before anything is served: what computes here would take the processor from the server.
     classes, vectors = plain_classes(effort), plain_vectors(examples.SENTENCES)
     cells = f"{KIND}:{PREWARMED_MB}:1"
-    with serving(folder, prewarm=[cells], memory_mb=SERVER_MB, keep_alive_s=KEEP_ALIVE_S) as server:
+    options = ("--idle-threshold", str(IDLE_S))
+    with serving(folder, *options, prewarm=[cells], memory_mb=SERVER_MB, keep_alive_s=KEEP_ALIVE_S) as server:
         server.await_event("prewarmed")
         server.create("hello", build.HERE / "hello" / "hello.py", kind="python:3", memory_mb=128)
         report.say(f"hello says: {server.invoke('hello', {'name': 'Ada'}).result['greeting']}")
@@ -165,20 +176,27 @@ def show_sentences(demo: Demo, expected: list[list[float]]) -> None:
 
 
 def start_in_each_way(demo: Demo, effort: Effort) -> None:
-    """Cold, prewarmed and warm in turn for each action, with nothing else going on in the server."""
+    """Each action in each way in turn, with nothing else going on in the server."""
     first = picture(examples.photographs()[0])
     arguments = {name: {"texts": examples.SENTENCES[:2]} if name == "embed" else first for name in demo.archives}
-    with figures.progress(2 * effort.fresh * len(arguments), "starts") as bar:
-        for _, name in figures.interleaved(list(arguments), effort.fresh):
-            demo.create(name, COLD_MB)
-            demo.timed(name, arguments[name], "cold")
-            for _ in range(effort.warm):
-                demo.timed(name, arguments[name], "warm")
-            bar.update()
-            demo.create(name, PREWARMED_MB)
-            demo.timed(name, arguments[name], "prewarmed")
-            demo.server.await_event("prewarmed")  # the cell that was taken is replaced
-            bar.update()
+    with figures.progress((effort.fresh + 1) * len(arguments), "starts") as bar:
+        for turn in range(effort.fresh + 1):
+            for name in arguments:
+                if turn:  # before that there is no container to be had of another action
+                    demo.create(name, COLD_MB, **ALONE)
+                    demo.timed(name, arguments[name], "cold")
+                    for _ in range(effort.warm):
+                        demo.timed(name, arguments[name], "warm")
+                    demo.create(name, PREWARMED_MB, **ALONE)
+                    demo.timed(name, arguments[name], "prewarmed")
+                    demo.server.await_event("prewarmed")  # the cell that was taken is replaced
+                demo.create(name, SHARED_MB)
+                time.sleep(2 * IDLE_S)  # only time makes a container idle, and plans are made meanwhile
+                if turn:
+                    demo.timed(name, arguments[name], "transformed")
+                else:
+                    demo.server.invoke(name, arguments[name])
+                bar.update()
 
 
 def picture(photograph: examples.Photograph) -> dict[str, Any]:
@@ -224,7 +242,7 @@ def plain_vectors(sentences: list[str]) -> list[list[float]]:
 def times_table(demo: Demo) -> str:
     def lines() -> Iterator[tuple[object, ...]]:
         for name, times in demo.times.items():
-            for start in ("cold", "prewarmed", "warm"):
+            for start in WAYS:
                 lower, middle, upper = figures.quartiles(times[start])
                 yield name, start, len(times[start]), lower, middle, upper
 

@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,9 +36,10 @@ class Invoked:
     """An answer, with what the activation record says of how it came about."""
 
     result: dict[str, Any]
-    start: str  # cold, prewarmed or warm
+    start: str  # cold, prewarmed, transformed or warm
     elapsed_ms: float  # for the client, from the request to the whole answer
     times_ms: dict[str, int]  # duration, waitTime and, unless the start was warm, initTime
+    note: dict[str, Any]  # Instar's own annotation of the record
 
 
 class Server:
@@ -52,12 +53,18 @@ class Server:
         self._session.auth = tuple(event["auth"].split(":", 1))
         self._namespace = f"{event['apihost']}/api/v1/namespaces/_"
 
-    def create(self, name: str, code: Path, *, kind: str, memory_mb: int) -> None:
+    def create(
+        self, name: str, code: Path, *, kind: str, memory_mb: int, annotations: Mapping[str, Any] | None = None
+    ) -> None:
         """Create or replace an action; a replaced one finds no warm container."""
         binary = code.suffix == ".zip"
         data = code.read_bytes()
         text = base64.b64encode(data).decode() if binary else data.decode()
-        body = {"exec": {"kind": kind, "code": text, "binary": binary}, "limits": {"memory": memory_mb}}
+        body = {
+            "exec": {"kind": kind, "code": text, "binary": binary},
+            "limits": {"memory": memory_mb},
+            "annotations": [{"key": key, "value": value} for key, value in (annotations or {}).items()],
+        }
         self._answer(
             self._session.put(f"{self._namespace}/actions/{name}?overwrite=true", json=body, timeout=REQUEST_S)
         )
@@ -72,7 +79,7 @@ class Server:
         activation = self._answer(response)
         notes = {note["key"]: note["value"] for note in activation["annotations"]}
         times = {"duration": activation["duration"]} | {n: notes[n] for n in ("waitTime", "initTime") if n in notes}
-        return Invoked(activation["response"]["result"], notes["instar"]["start"], elapsed_ms, times)
+        return Invoked(activation["response"]["result"], notes["instar"]["start"], elapsed_ms, times, notes["instar"])
 
     def await_event(self, name: str) -> dict[str, Any]:
         """The next event of this name. Raises `ServeError` if the server ends or stays silent."""
@@ -112,18 +119,29 @@ class Server:
 
 
 @contextmanager
-def serving(folder: Path, *, prewarm: Sequence[str], memory_mb: int, keep_alive_s: float) -> Iterator[Server]:
-    """A server with its state in `folder`. It and all its containers have ended when the block is left."""
+def serving(
+    folder: Path,
+    *options: str,
+    prewarm: Sequence[str],
+    memory_mb: int,
+    keep_alive_s: float,
+    environ: Mapping[str, str] = os.environ,
+) -> Iterator[Server]:
+    """A server with its state in `folder`, and further `options` of `instar serve`.
+
+    It and all its containers have ended when the block is left.
+    """
     command = [str(Path(sysconfig.get_path("scripts")) / "instar"), "serve", "--json", "--port", "0"]
     command += ["--state", str(folder / "state"), "--memory", str(memory_mb)]
     command += ["--keep-alive", str(keep_alive_s)]
     for cells in prewarm:
         command += ["--prewarm", cells]
+    command += options
     process = subprocess.Popen(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        env={**os.environ, "INSTAR_STORE": str(folder / "store")},
+        env={**environ, "INSTAR_STORE": str(folder / "store")},
     )
     try:
         yield Server(process)
