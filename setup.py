@@ -91,6 +91,7 @@ setup(
             "push = instar.commands.push",
             "store = instar.commands.store",
             "serve = instar_controller.commands",
+            "plans = instar_controller.show_plans",
         ],
     },
 )

@@ -28,7 +28,7 @@ def processes_in(folder: Path) -> list[str]:
 
 
 def test_an_action_starts_cold_then_warm_and_the_server_ends_with_its_containers(tmp_path: Path) -> None:
-    with serving(tmp_path, prewarm=["none"], memory_mb=1024, keep_alive_s=60) as server:
+    with serving(tmp_path, "--costs", "none", prewarm=["none"], memory_mb=1024, keep_alive_s=60) as server:
         server.create("hello", HELLO, kind="python:3", memory_mb=256)
         first = server.invoke("hello", {"name": "Ada"})
         second = server.invoke("hello", {"name": "Grace"})
@@ -42,7 +42,7 @@ def test_an_action_starts_cold_then_warm_and_the_server_ends_with_its_containers
 
 def test_an_error_of_the_server_is_raised_with_its_text(tmp_path: Path) -> None:
     with (
-        serving(tmp_path, prewarm=["none"], memory_mb=1024, keep_alive_s=60) as server,
+        serving(tmp_path, "--costs", "none", prewarm=["none"], memory_mb=1024, keep_alive_s=60) as server,
         pytest.raises(ServeError, match="404 The requested resource does not exist"),
     ):
         server.invoke("nobody", {})
@@ -52,6 +52,6 @@ def test_a_server_that_cannot_start_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file where a folder should be")
     with (
         pytest.raises(ServeError, match="instar serve ended with status 1"),
-        serving(tmp_path, prewarm=["none"], memory_mb=1024, keep_alive_s=60),
+        serving(tmp_path, "--costs", "none", prewarm=["none"], memory_mb=1024, keep_alive_s=60),
     ):
         pass

@@ -51,7 +51,7 @@ def _missing(why: str) -> Path:
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """`instar serve` as a user starts it; the event that says where it listens."""
     state = tmp_path_factory.mktemp("state")
-    command = [str(INSTAR), "serve", "--port", "0", "--state", str(state), "--json"]
+    command = [str(INSTAR), "serve", "--port", "0", "--state", str(state), "--json", "--costs", "none"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:

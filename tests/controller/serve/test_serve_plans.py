@@ -69,10 +69,7 @@ def planned(server: Server, actions: int) -> dict[str, Any]:
 
 def plans_of(server: Server) -> dict[str, Any]:
     """What `instar plans` tells of a server's state."""
-    code = "import sys, argparse\nfrom instar_controller import show_plans\n"
-    code += "parser = argparse.ArgumentParser()\nshow_plans.configure(parser)\n"
-    code += "sys.exit(show_plans.run(parser.parse_args()))"
-    command = [sys.executable, "-c", code, "--json", "--state", str(server.state)]
+    command = [str(Path(sys.executable).with_name("instar")), "plans", "--json", "--state", str(server.state)]
     told: dict[str, Any] = json.loads(subprocess.run(command, check=True, capture_output=True, timeout=WAIT_S).stdout)
     return told
 
