@@ -28,6 +28,9 @@ PR_SET_CHILD_SUBREAPER = 36
 PR_SET_NO_NEW_PRIVS = 38
 
 
+STAT_BYTES = 4096
+
+
 def adopt_orphans() -> None:
     """Make this process the parent of its descendants' orphans. Raises `OSError` where the kernel refuses."""
     prctl(PR_SET_CHILD_SUBREAPER, 1)
@@ -99,7 +102,8 @@ def close_all_but(kept: Iterable[int]) -> None:
 
 
 def _parent_of(pid: int) -> int:
-    status = Path(f"/proc/{pid}/stat").read_bytes()
+    with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:  # some hundred at a time: Path takes twice as long
+        status = file.read(STAT_BYTES)
     # The name stands in parentheses and may hold anything, parentheses too; the parent is two fields after it.
     return int(status[status.rindex(b")") + 2 :].split()[1])
 

@@ -43,6 +43,7 @@ from instar.executor import packets
 from instar.executor.protocol import Consider, Open, Order, encode_order
 
 NICE = 10  # of an isolated worker: whatever it starts, the proxy gets its turn
+IDLE_S = 1.0  # after which a worker's process is forked for the next function
 EXECUTOR_LIVES = 4  # one that dies this often dies of what it is asked to do
 MIB = 1 << 20
 
@@ -55,6 +56,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, required=True, help="torch's threads in worker and executor")
     parser.add_argument("--memory-mib", type=int, help="what the container may have (default: its control group's)")
     parser.add_argument("--fetch-deadline-s", type=float, required=True, help="how long weights may take")
+    parser.add_argument("--spare", action="store_true", help="have a process ready for the next function")
     parser.add_argument("--isolation", type=privileges.parse, required=True, help="what a worker is kept from")
     options = parser.parse_args()
     privileges.become(Role.ZYGOTE, options.isolation)
@@ -76,6 +78,7 @@ def main() -> None:
         meter=options.meter,
         fetch_deadline_s=options.fetch_deadline_s,
         threads=options.threads,
+        idle_s=IDLE_S if options.spare else None,
         arena_bytes=options.arena_mib * MIB,
         isolation=options.isolation,
         allowance=limits.allowance(options.memory_mib),
@@ -94,6 +97,14 @@ class Executor:
 
 
 @dataclass(frozen=True, slots=True)
+class Spare:
+    """A process that waits to be told for which function it is the worker: a `Fork`, its channels and its door."""
+
+    pid: int
+    told: socket.socket
+
+
+@dataclass(frozen=True, slots=True)
 class Worker:
     pid: int
     door: socket.socket  # where it is handed its sessions with the executor
@@ -101,7 +112,7 @@ class Worker:
 
 
 class Zygote:
-    """Owns the container's children: one executor, and no or one worker."""
+    """Owns the container's children: one executor, no or one worker, and maybe a process for the next one."""
 
     def __init__(
         self,
@@ -110,6 +121,7 @@ class Zygote:
         meter: int,
         fetch_deadline_s: float,
         threads: int,
+        idle_s: float | None,
         arena_bytes: int,
         isolation: Isolation,
         allowance: Allowance,
@@ -118,6 +130,7 @@ class Zygote:
         self._meter = meter  # the executor's
         self._fetch_deadline_s = fetch_deadline_s
         self._threads = threads
+        self._idle_s = idle_s  # after which there is a spare process; never, if None
         self._arena_bytes = limits.arena_bytes(allowance, asked_bytes=arena_bytes)
         self._isolation = isolation
         self._allowance = allowance
@@ -125,6 +138,7 @@ class Zygote:
         self._ended: dict[int, int] = {}  # wait statuses of children that were reaped before they were asked for
         self._orphans = _wake_up_for_children()
         self._worker: Worker | None = None
+        self._spare: Spare | None = None
         self._executor = self._fork_executor()
 
     def run(self) -> NoReturn:
@@ -147,13 +161,21 @@ class Zygote:
             poll = select.poll()
             for descriptor in (self._control.fileno(), self._executor.pidfd, self._orphans.fileno()):
                 poll.register(descriptor, select.POLLIN)
-            ready = {descriptor for descriptor, _ in poll.poll()}
+            ready = {descriptor for descriptor, _ in poll.poll(self._patience_ms())}
+            if not ready:
+                self._spare = self._fork_spare()
             if self._orphans.fileno() in ready:
                 self._reap()
             if self._executor.pidfd in ready:
                 self._replace_executor()
             elif self._control.fileno() in ready and not self._answer():
                 return
+
+    def _patience_ms(self) -> float | None:
+        """How long to wait before a spare process is forked; for ever, if there is one or none is wanted."""
+        if self._idle_s is None or self._worker is None or self._spare is not None:
+            return None
+        return self._idle_s * 1000
 
     def _answer(self) -> bool:
         data, descriptors = packets.receive_several(self._control, CONTROL_BYTES, most=SLOTS)
@@ -183,16 +205,8 @@ class Zygote:
                     self._ended[ended[0]] = ended[1]
 
     def _fork_worker(self, fork: Fork, channels: Sequence[socket.socket]) -> None:
-        from instar.action import worker
-
         door, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        names = [name for name, _ in fork.models]
-
-        def body() -> NoReturn:
-            self._become_worker(Path(fork.directory), slots=len(channels))
-            worker.serve(channels, theirs, names)
-
-        pid = self._fork("instar-worker", body, kept=[*(one.fileno() for one in channels), theirs.fileno()])
+        pid = self._tell_spare(fork, [*channels, theirs])
         for one in (*channels, theirs):
             one.close()
         self._worker = Worker(pid, door, fork)
@@ -200,6 +214,41 @@ class Zygote:
         pidfd = os.pidfd_open(pid)
         socket.send_fds(self._control, [encode_control(Forked(pid))], [pidfd])
         os.close(pidfd)
+
+    def _tell_spare(self, fork: Fork, connections: Sequence[socket.socket]) -> int:
+        """Have a process be the worker, a new one if none waits; its pid."""
+        spares = [spare] if (spare := self._spare) is not None else []
+        self._spare = None
+        for one in (*spares, None):
+            found = one or self._fork_spare()
+            with found.told:
+                try:
+                    socket.send_fds(found.told, [encode_control(fork)], [each.fileno() for each in connections])
+                    return found.pid
+                except BrokenPipeError:  # killed while it waited
+                    continue
+        raise ProcessError("a process that was forked just now has ended; the container ends")
+
+    def _fork_spare(self) -> Spare:
+        from instar.action import worker
+
+        told, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+        def body() -> NoReturn:
+            data, descriptors = packets.receive_several(theirs, CONTROL_BYTES, most=SLOTS + 1)
+            theirs.close()
+            if not descriptors:
+                os._exit(0)  # the zygote has gone
+            processes.name_self("instar-worker")
+            *channels, door = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            frame = decode_control(data)
+            assert isinstance(frame, Fork)  # it came from the zygote
+            self._become_worker(Path(frame.directory), slots=len(channels))
+            worker.serve(channels, door, [name for name, _ in frame.models])
+
+        pid = self._fork("instar-spare", body, kept=[theirs.fileno()])
+        theirs.close()
+        return Spare(pid, told)
 
     def _become_worker(self, directory: Path, *, slots: int) -> None:
         parent = os.getppid()
@@ -219,7 +268,8 @@ class Zygote:
             return 0
         self._reap()
         status = self._ended.pop(self._worker.pid, 0)
-        remains.end_all(self._isolation, [Path(self._worker.fork.directory)], spared=[self._executor.pid])
+        spared = [self._executor.pid] + ([] if self._spare is None else [self._spare.pid])
+        remains.end_all(self._isolation, [Path(self._worker.fork.directory)], spared=spared)
         self._worker.door.close()
         self._worker = None
         return os.waitstatus_to_exitcode(status)

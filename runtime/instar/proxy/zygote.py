@@ -74,6 +74,7 @@ class Zygote:
             command += ["--meter", str(page), "--threads", str(settings.threads)]
             command += ["--fetch-deadline-s", str(settings.fetch_deadline_s)]
             command += ["--isolation", str(settings.isolation)]
+            command += ["--spare"] if os.environ.get(TOKEN) else []  # else nobody can have it become another function
             command += [] if settings.memory_mib is None else ["--memory-mib", str(settings.memory_mib)]
             self._process = subprocess.Popen(
                 command,
