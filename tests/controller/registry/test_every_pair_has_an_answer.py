@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import pytest
@@ -77,3 +78,17 @@ def test_a_name_that_is_given_to_another_model_drops_the_first(make_registry: Ca
     assert registry.wait(WAIT_S)
     assert registry.answer_for(first.digest, second.digest) is None
     assert registry.answer_for(first.digest, third.digest) is not None
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_two_hundred_models_are_planned_between(repository: PlanRepository) -> None:
+    packages = models(200)
+    registry = Registry(repository, CHEAP, processes=2)
+    began_s = time.monotonic()
+    for package in packages:
+        registry.register(package.digest, package)
+    assert registry.wait(500)
+    print(f"{len(registry.models)} models, {registry.computed} pairs in {time.monotonic() - began_s:.1f} s")
+    registry.close()
+    assert registry.computed == registry.plans == len(registry.models) ** 2

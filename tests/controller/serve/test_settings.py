@@ -8,11 +8,16 @@ from typing import Any
 
 import pytest
 
+from instar import profiles
+from instar.plan.costs import Costs
+from instar.plan.fit import Error
+from instar.profiles import Profile
 from instar_controller import settings
 from instar_controller.errors import SettingsError
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
+from instar_controller.settings import PlanningSettings
 
 
 def make(**changed: object) -> settings.ServeSettings:
@@ -183,3 +188,22 @@ def test_a_container_is_shared_after_a_minute_and_within_its_namespace_unless_to
 def test_an_idle_threshold_that_is_no_time_is_refused(seconds: float) -> None:
     with pytest.raises(SettingsError, match=r"--idle-threshold .* is no number of seconds"):
         settings.sharing_of(seconds, share_across_namespaces=False)
+
+
+def test_costs_are_those_of_this_machine_unless_a_profile_or_none_is_named(tmp_path: Path) -> None:
+    error = Error(1, 0.1, 0.2, 0.9)
+    costs = Costs("another machine", {"load": 1.5})
+    named = tmp_path / "profile"
+    named.write_bytes(profiles.encode(Profile(costs, error, error, "a test")))
+    environment = {"INSTAR_PROFILES": "/profiles"}
+    assert settings.planning_of(None, environment) == PlanningSettings(Path("/profiles"))
+    assert settings.planning_of(None, {"HOME": "/h"}) == PlanningSettings(Path("/h/.cache/instar/profiles"))
+    assert settings.planning_of("none", environment) is None
+    assert settings.planning_of(str(named), environment) == PlanningSettings(Path("/profiles"), costs)
+
+
+def test_costs_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    for name, why in (("empty", "not even JSON"), ("missing", "there is no such file")):
+        with pytest.raises(SettingsError, match=why):
+            settings.planning_of(str(tmp_path / name), {})
