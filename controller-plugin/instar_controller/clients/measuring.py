@@ -12,6 +12,8 @@ import signal
 import sys
 import threading
 
+GRACE_S = 2.0  # then it is killed
+
 
 def end_with_input() -> None:
     """From here on this process, and its group, ends when its standard input does."""
@@ -23,6 +25,8 @@ def _wait_for_its_end() -> None:
         pass
     if os.getpgrp() != os.getpid():  # this group is somebody else's
         os._exit(1)
+    os.killpg(0, signal.SIGINT)  # so that it clears away what it has written
+    threading.Event().wait(GRACE_S)
     os.killpg(0, signal.SIGKILL)
 
 

@@ -37,9 +37,10 @@ from instar import profiles
 print("what it says to people", flush=True)
 profiles.write(profiles.folder(os.environ), profiles.decode(Path(sys.argv[1]).read_bytes()))
 """
-# It begins a process of its own, tells both ids, and goes on for ever. The first argument is where it tells.
+# It takes no hint, begins a process of its own, tells both ids to who reads its first argument, and goes on for ever.
 ENDLESS = """
-import os, subprocess, sys, time
+import os, signal, subprocess, sys, time
+signal.signal(signal.SIGINT, signal.SIG_IGN)
 child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
 with open(sys.argv[1], "w") as told:
     told.write(f"{os.getpid()} {child.pid}")
@@ -96,6 +97,31 @@ def test_it_lets_every_other_process_go_first(tmp_path: Path, said: SimpleQueue[
     costs.close()
     thread.join(WAIT_S)
     assert not thread.is_alive()
+
+
+TIDY = """
+import os, sys, tempfile, time
+with tempfile.TemporaryDirectory(dir=sys.argv[2]):
+    with open(sys.argv[1], "w") as told:
+        told.write("ready")
+    time.sleep(600)
+"""
+
+
+def test_it_clears_away_what_it_has_written_when_the_server_ends(
+    tmp_path: Path, said: SimpleQueue[Measuring | Measured]
+) -> None:
+    told, folder = tmp_path / "told", tmp_path / "folder"
+    os.mkfifo(told)
+    folder.mkdir()
+    costs = DeviceCosts(tmp_path, os.environ, announce=said.put, command=measuring(TIDY, told, folder))
+    thread = threading.Thread(target=costs.get)
+    thread.start()
+    assert told.read_text() == "ready"
+    assert len(list(folder.iterdir())) == 1
+    costs.close()
+    thread.join(WAIT_S)
+    assert list(folder.iterdir()) == []
 
 
 def ended(pid: int) -> select.poll:
