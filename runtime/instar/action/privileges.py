@@ -11,6 +11,8 @@ should is an error at the start, not a container that is half isolated. User cod
     executor   65532: none                                the same
     worker     its own: none                              its user's; no new privileges
 
+What the zygote has forked beforehand, to be a worker or to clear up after one, is as the zygote until it is told so.
+
 `Plain` leaves everything as it was started, which is what a laptop wants. In the other two no process can gain
 privileges by executing a program, and user code can neither trace the other processes nor read their memory or
 environment. The kernel counts processes per user over the whole node, so each container draws a worker's user of

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import socket
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from instar.action import privileges, processes
 from instar.action.privileges import Apart, Isolation
@@ -27,50 +30,78 @@ IPC_RMID = 0  # linux/ipc.h
 ATTEMPTS = 3  # somebody else's clean-up may end ours
 BATCH = 10_000  # names of a directory that are held in memory
 
+ORDER_BYTES = 64 * 1024
+
 End = Callable[[int], None]
 
 
-def wipe(uid: int, directories: Sequence[Path], end: End) -> None:
+@dataclass(frozen=True, slots=True)
+class Reaper:
+    """A child that waits to be told whose remains to remove, on the other end of this connection."""
+
+    pid: int
+    connection: socket.socket
+
+
+def fork_reaper() -> Reaper:
+    """One that is needed now."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid == 0:
+        try:
+            ours.close()
+            reap(theirs)
+        finally:
+            os._exit(1)
+    theirs.close()
+    return Reaper(pid, ours)
+
+
+def reap(parent: socket.socket) -> NoReturn:
+    """Be the child: wait to be told, do it once, end."""
+    data = parent.recv(ORDER_BYTES)
+    if data:
+        uid, directories = json.loads(data)
+        _wipe_as(uid, [Path(directory) for directory in directories], parent)
+    os._exit(0)
+
+
+def wipe(uid: int, directories: Sequence[Path], end: End, *, reaper: Reaper | None = None) -> None:
     """Leave nothing of the user `uid`, nor anything of it in `directories`, which were its own.
 
-    `end(spared)` must end and reap every process below this one but those it keeps and `spared`. Raises
-    `ProcessError` where that cannot be done.
+    `end(spared)` must end and reap every process below this one but those it keeps and `spared`. `reaper` is a child
+    that waits already, and is used up. Raises `ProcessError` where it cannot be done.
     """
     for _ in range(ATTEMPTS):
-        if _wipe(uid, directories, end) == 0:
+        if _wipe(reaper or fork_reaper(), uid, directories, end) == 0:
             return
+        reaper = None
     raise ProcessError(f"what the function left as user {uid} cannot be removed; the container ends")
 
 
-def end_all(isolation: Isolation, directories: Sequence[Path], *, spared: Sequence[int] = ()) -> None:
+def end_all(
+    isolation: Isolation, directories: Sequence[Path], *, spared: Sequence[int] = (), reaper: Reaper | None = None
+) -> None:
     """End everything below this process but `spared`; of a worker that was a user of its own, leave nothing."""
     if isinstance(isolation, Apart):
-        wipe(isolation.worker_uid, directories, lambda child: processes.end_descendants(spared=[*spared, child]))
+        uid = isolation.worker_uid
+        wipe(uid, directories, lambda child: processes.end_descendants(spared=[*spared, child]), reaper=reaper)
     else:
         processes.end_descendants(spared=spared)
 
 
-def _wipe(uid: int, directories: Sequence[Path], end: End) -> int:
-    ours, theirs = socket.socketpair()
-    with ours, theirs:
-        pid = os.fork()
-        if pid == 0:
-            try:
-                ours.close()
-                _wipe_as(uid, directories, theirs)
-                os._exit(0)
-            finally:
-                os._exit(1)
-        theirs.close()
-        ours.recv(1)  # killed; or the child has gone, and `end` does it alone
-        end(pid)
+def _wipe(reaper: Reaper, uid: int, directories: Sequence[Path], end: End) -> int:
+    with reaper.connection as ours:
+        with contextlib.suppress(OSError):  # it was killed; then `end` does it alone
+            ours.send(json.dumps([uid, [str(directory) for directory in directories]]).encode())
+            ours.recv(1)  # killed all, or has gone
+        end(reaper.pid)
         with contextlib.suppress(OSError):
             ours.send(b".")
-        with contextlib.suppress(OSError):
             if ours.recv(1):  # it is done; its end, milliseconds of the kernel's, is waited for by whoever reaps
                 return 0
     with contextlib.suppress(ChildProcessError):
-        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+        return os.waitstatus_to_exitcode(os.waitpid(reaper.pid, 0)[1])
     return 1
 
 

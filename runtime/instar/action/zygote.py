@@ -38,6 +38,7 @@ from instar.action.frames import (
 )
 from instar.action.limits import Allowance
 from instar.action.privileges import Apart, Isolation, Role
+from instar.action.remains import Reaper
 from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import packets
 from instar.executor.protocol import Consider, Open, Order, encode_order
@@ -112,7 +113,7 @@ class Worker:
 
 
 class Zygote:
-    """Owns the container's children: one executor, no or one worker, and maybe a process for the next one."""
+    """Owns the container's children: one executor, no or one worker, and what waits for the next function."""
 
     def __init__(
         self,
@@ -139,6 +140,7 @@ class Zygote:
         self._orphans = _wake_up_for_children()
         self._worker: Worker | None = None
         self._spare: Spare | None = None
+        self._reaper: Reaper | None = None
         self._executor = self._fork_executor()
 
     def run(self) -> NoReturn:
@@ -163,7 +165,7 @@ class Zygote:
                 poll.register(descriptor, select.POLLIN)
             ready = {descriptor for descriptor, _ in poll.poll(self._patience_ms())}
             if not ready:
-                self._spare = self._fork_spare()
+                self._prepare()
             if self._orphans.fileno() in ready:
                 self._reap()
             if self._executor.pidfd in ready:
@@ -176,6 +178,15 @@ class Zygote:
         if self._idle_s is None or self._worker is None or self._spare is not None:
             return None
         return self._idle_s * 1000
+
+    def _prepare(self) -> None:
+        """Fork in an idle moment what the end of one function and the start of the next will need."""
+        self._spare = self._fork_spare()
+        if isinstance(self._isolation, Apart) and self._reaper is None:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            pid = self._fork("instar-reaper", lambda: remains.reap(theirs), kept=[theirs.fileno()])
+            theirs.close()
+            self._reaper = Reaper(pid, ours)
 
     def _answer(self) -> bool:
         data, descriptors = packets.receive_several(self._control, CONTROL_BYTES, most=SLOTS)
@@ -269,7 +280,8 @@ class Zygote:
         self._reap()
         status = self._ended.pop(self._worker.pid, 0)
         spared = [self._executor.pid] + ([] if self._spare is None else [self._spare.pid])
-        remains.end_all(self._isolation, [Path(self._worker.fork.directory)], spared=spared)
+        reaper, self._reaper = self._reaper, None
+        remains.end_all(self._isolation, [Path(self._worker.fork.directory)], spared=spared, reaper=reaper)
         self._worker.door.close()
         self._worker = None
         return os.waitstatus_to_exitcode(status)
