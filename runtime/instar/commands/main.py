@@ -2,11 +2,15 @@
 
 A subcommand is a module with `HELP`, `configure(parser)` and `run(arguments)`. The group `instar.commands` of the
 installed distributions names them, so the runtime's command line never imports the controller.
+
+Whoever reads what a command prints may stop reading: it ends then, without a word.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Sequence
 from importlib import metadata
@@ -15,10 +19,32 @@ import instar
 from instar.errors import InstarError
 
 GROUP = "instar.commands"
+NOBODY_READS = 141  # as shells tell of a process that a closed pipe has ended: 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status is 0, 1 for an error that it explained, or 2 for wrong usage."""
+    try:
+        try:
+            return _run(argv)
+        finally:
+            sys.stdout.flush()  # while a closed pipe can still be told from other errors
+    except BrokenPipeError:
+        if not _is_unread(sys.stdout.fileno()):
+            raise
+        # Python flushes once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return NOBODY_READS
+
+
+def _is_unread(descriptor: int) -> bool:
+    """Whether it is a pipe that nobody reads any more."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # an error is told whether one asks for it or not
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _run(argv: Sequence[str] | None) -> int:
     argv = list(sys.argv[1:] if argv is None else argv)
     points = {point.name: point for point in metadata.entry_points(group=GROUP)}
     parser = argparse.ArgumentParser(prog="instar", description="PyTorch functions on OpenWhisk, started warm.")

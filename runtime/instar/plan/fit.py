@@ -71,12 +71,36 @@ def fit(samples: Sequence[Sample], *, device: str) -> Fitted:
 def judge(costs: Costs, samples: Sequence[Sample]) -> Error:
     """How far these costs are from measurements. Raises `PlanError` for samples that say nothing."""
     _check(samples)
-    errors = sorted(abs(costs.cost_ns(s.amounts) - s.measured_ns) / s.measured_ns for s in samples)
+    return _summary(_errors(costs, samples))
+
+
+def hold_out(samples: Sequence[Sample], groups: Sequence[str]) -> Error:
+    """How far costs are from what they were not fitted to: each group of samples is judged by a fit to all others.
+
+    `groups` has a name for each sample. Raises `PlanError` for samples that say nothing, or of fewer than two groups.
+    """
+    _check(samples)
+    if len(names := sorted(set(groups))) < 2:
+        raise PlanError(f"the samples are of {len(names)} group, so none can be held out; measure more networks")
+    errors: list[float] = []
+    for name in names:
+        seen = [sample for sample, group in zip(samples, groups, strict=True) if group != name]
+        unseen = [sample for sample, group in zip(samples, groups, strict=True) if group == name]
+        errors += _errors(fit(seen, device="held out").costs, unseen)
+    return _summary(errors)
+
+
+def _errors(costs: Costs, samples: Sequence[Sample]) -> list[float]:
+    return [abs(costs.cost_ns(s.amounts) - s.measured_ns) / s.measured_ns for s in samples]
+
+
+def _summary(errors: Sequence[float]) -> Error:
+    ordered = sorted(errors)
     return Error(
-        samples=len(errors),
-        median=_percentile(errors, 0.5),
-        p90=_percentile(errors, 0.9),
-        within_30=sum(error <= 0.3 for error in errors) / len(errors),
+        samples=len(ordered),
+        median=_percentile(ordered, 0.5),
+        p90=_percentile(ordered, 0.9),
+        within_30=sum(error <= 0.3 for error in ordered) / len(ordered),
     )
 
 
