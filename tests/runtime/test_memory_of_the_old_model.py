@@ -1,6 +1,7 @@
 """No byte of a model is left in any process of a container that has become another owner's function.
 
-Canaries stand in every tensor of the old one. The same scan finds them before, so it can find them after.
+Of one owner's models nothing is left where weights lie, nor anywhere outside the executor. Canaries stand in every
+tensor of the old one. The same scan finds them before, so it can find them after.
 """
 
 from __future__ import annotations
@@ -45,3 +46,21 @@ def test_no_canary_is_left_in_any_process(given: Container, packed: dict[str, Pa
     assert how(answer) == ("loaded", None)
     assert packed["two"].answered(given.run())
     assert found(given) == {role: {} for role in before}
+
+
+def test_between_one_owners_functions_none_is_left_where_weights_lie_nor_outside_the_executor(
+    given: Container, packed: dict[str, Packed], planted: Path
+) -> None:
+    start(given, archive("old", planted))
+    assert given.run().status == 200
+    executor = given.processes()["executor"]
+    two = packed["two"].folder
+    answer = become(given, archive("new", two), plan_between(planted, two))
+    assert how(answer) == ("transformed", "two")
+    assert packed["two"].answered(given.run())
+    after = found(given)
+    print(after)
+    of_executor = after.pop("executor")
+    assert given.processes()["executor"] == executor
+    assert not any(str(given.root) in place for place in of_executor)
+    assert after == {role: {} for role in after}
