@@ -22,7 +22,8 @@ from instar.plan.costs import Costs
 
 logger = logging.getLogger(__name__)
 
-COMMAND = (sys.executable, "-m", "instar_controller.clients.measuring")
+# -P: whatever lies in the folder in which the server was started is no module of ours.
+COMMAND = (sys.executable, "-P", "-m", "instar_controller.clients.measuring")
 LEAST_PRIORITY = 19
 SAID_CHARACTERS = 300  # of the last line on standard error
 

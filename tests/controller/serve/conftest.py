@@ -23,8 +23,13 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Server]]:
     """Starts servers; by default all on one state directory, one after the other."""
     started: list[Server] = []
 
-    def make(*options: str, state: Path | None = None, environ: Mapping[str, str] | None = None) -> Server:
-        started.append(Server(state or tmp_path / "state", *options, environ=environ))
+    def make(
+        *options: str,
+        state: Path | None = None,
+        environ: Mapping[str, str] | None = None,
+        costs: str | None = "none",
+    ) -> Server:
+        started.append(Server(state or tmp_path / "state", *options, environ=environ, costs=costs))
         return started[-1]
 
     yield make

@@ -34,12 +34,15 @@ def launch(*options: str, environ: Mapping[str, str] | None = None) -> subproces
 class Server:
     """A running server on a free port; its containers work below `containers`."""
 
-    def __init__(self, state: Path, *options: str, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, state: Path, *options: str, environ: Mapping[str, str] | None = None, costs: str | None = "none"
+    ) -> None:
+        """Without costs nothing is planned; with None they are those of this machine."""
         self.state = state
         self.containers = state / "containers"
         self.store = state.with_name("store")  # a later option of that name wins
         places = ("--state", str(state), "--store", str(self.store))
-        usual = ("--json", "--port", "0", "--costs", "none")
+        usual = ("--json", "--port", "0", *(() if costs is None else ("--costs", costs)))
         self.process = launch(*usual, *places, *options, environ=environ)
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, daemon=True)
@@ -54,9 +57,9 @@ class Server:
         for line in self.process.stdout:
             self._events.put(json.loads(line))
 
-    def event(self, name: str) -> dict[str, Any]:
+    def event(self, name: str, *, wait_s: float = WAIT_S) -> dict[str, Any]:
         """The next event of that name."""
-        while (event := self._events.get(timeout=WAIT_S))["event"] != name:
+        while (event := self._events.get(timeout=wait_s))["event"] != name:
             pass
         return event
 

@@ -77,7 +77,7 @@ def plans_of(server: Server) -> dict[str, Any]:
 def test_actions_are_planned_between_as_they_come_and_go_and_a_restart_knows_it(
     start: Start, codes: dict[str, str], costs: str
 ) -> None:
-    server = start("--prewarm", "none", "--costs", costs)
+    server = start("--prewarm", "none", costs=costs)
     create(server, codes)
     assert planned(server, 2) == {"event": "planned", "actions": 2, "models": 2, "plans": 4}
     told = plans_of(server)
@@ -86,7 +86,7 @@ def test_actions_are_planned_between_as_they_come_and_go_and_a_restart_knows_it(
     kept = {path: path.stat().st_mtime_ns for path in (server.state / "plans" / "plans").rglob("*") if path.is_file()}
     assert len(kept) == 4
     assert server.end(signal.SIGINT) == (0, "")
-    again = start("--prewarm", "none", "--costs", costs)
+    again = start("--prewarm", "none", costs=costs)
     assert planned(again, 2)["plans"] == 4
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert again.request("DELETE", "/actions/narrow")[0] == 200
@@ -95,15 +95,15 @@ def test_actions_are_planned_between_as_they_come_and_go_and_a_restart_knows_it(
 
 
 def test_a_killed_server_has_lost_no_plan(start: Start, codes: dict[str, str], costs: str) -> None:
-    server = start("--prewarm", "none", "--costs", costs)
+    server = start("--prewarm", "none", costs=costs)
     create(server, codes)
     planned(server, 2)
     server.end(signal.SIGKILL)
-    assert planned(start("--prewarm", "none", "--costs", costs), 2)["plans"] == 4
+    assert planned(start("--prewarm", "none", costs=costs), 2)["plans"] == 4
 
 
 def test_without_costs_nothing_is_planned(start: Start, codes: dict[str, str]) -> None:
-    server = start("--prewarm", "none", "--costs", "none")
+    server = start("--prewarm", "none")
     create(server, codes)
     assert server.end(signal.SIGINT) == (0, "")
     assert not (server.state / "plans").exists()
@@ -125,7 +125,7 @@ def test_the_model_of_a_package_is_the_one_that_is_planned_with(
 ) -> None:
     net = torch.nn.Linear(4, 4).eval()
     instar.pack(net, torch.zeros(1, 4), tmp_path / "net")
-    server = start("--prewarm", "none", "--costs", costs)
+    server = start("--prewarm", "none", costs=costs)
     code = base64.b64encode(zipped({"__main__.py": HANDLER})).decode()
     body = {
         "exec": {"kind": "pytorch:2", "code": code},

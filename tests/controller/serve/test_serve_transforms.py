@@ -58,7 +58,7 @@ def serve(start: Callable[..., Server], nets: dict[str, tuple[Net, str]], tmp_pa
     """With both actions, and plans between them."""
     path = tmp_path / "profile.json"
     path.write_bytes(profiles.encode(PROFILE))
-    server = start("--prewarm", "none", "--costs", str(path), *options)
+    server = start("--prewarm", "none", *options, costs=str(path))
     for name, (_, code) in nets.items():
         body = {"exec": {"kind": "pytorch:2", "code": code}, "limits": {"memory": 256}}
         assert server.request("PUT", f"/actions/{name}", body)[0] == 200
