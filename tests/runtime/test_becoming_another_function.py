@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import pytest
 
 from tests.runtime.containers import Container, await_end
 from tests.runtime.successions import (
     ELSEWHERE,
+    GIVEN,
     OWNED,
     Packed,
     archive,
@@ -91,3 +96,27 @@ def test_a_function_without_a_model_becomes_one_with_and_back(given: Container, 
     assert packed["one"].answered(given.run())
     assert how(become(given, PLAIN, None)) == ("loaded", None)
     assert given.run({"do": "'alive'"}).json == {"value": "alive"}
+
+
+@pytest.fixture
+def concurrent(tmp_path: Path) -> Iterator[Container]:
+    container = Container(tmp_path / "concurrent", environ={**GIVEN, "__OW_ALLOW_CONCURRENT": "true"})
+    yield container
+    container.close()
+
+
+def test_where_several_runs_are_allowed_the_new_function_has_as_many_slots(
+    concurrent: Container, packed: dict[str, Packed]
+) -> None:
+    container = concurrent
+    one, two = packed["one"], packed["two"]
+    start(container, archive("old", one.folder))
+    meet = "threading.Barrier(3)"
+    for packed_, name, plan in ((one, "one", None), (two, "two", plan_between(one.folder, two.folder))):
+        if plan is not None:
+            assert how(become(container, archive("new", two.folder), plan)) == ("transformed", name)
+        assert container.run({"do": f"globals().update(together={meet}) or 'set'"}).json == {"value": "set"}
+        with ThreadPoolExecutor(3) as pool:
+            runs = [pool.submit(container.run, {"do": "together.wait(10) >= 0"}) for _ in range(3)]
+            assert [run.result().json for run in runs] == [{"value": True}] * 3
+        assert packed_.answered(container.run())
