@@ -93,7 +93,7 @@ def main() -> None:
         found = Found([], {}, {}, [])
         with (
             figures.progress(len(selection.timed) + 2, "models") as bar,
-            packed(selection.models(), lambda name: bar.set_description(f"{name}: pack")) as models,
+            packed(selection.models(), folder / "store", bar.set_description) as models,
         ):
             report.row(kind="machine", moment="begin", load_average=os.getloadavg()[0])
             for name in selection.timed:

@@ -20,7 +20,7 @@ MODELS = [SMALL["residual"], SMALL["residual-deep"]]
 @pytest.fixture
 def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Packed]]:
     monkeypatch.setattr(transform_kept, "KEPT", tmp_path / "kept")
-    with transform_kept.packed(MODELS, lambda name: None) as found:
+    with transform_kept.packed(MODELS, tmp_path / "store", lambda what: None) as found:
         yield found
 
 
@@ -58,16 +58,17 @@ def test_an_answer_that_differs_by_a_bit_is_told_and_one_that_is_not_close_stops
 
 
 def test_what_was_packed_is_kept_for_the_next_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transform_kept, "KEPT", tmp_path)
+    monkeypatch.setattr(transform_kept, "KEPT", tmp_path / "kept")
     told: list[str] = []
-    for _ in range(2):
-        with transform_kept.packed(MODELS[:1], told.append) as found:
+    for run in ("first", "second"):
+        with transform_kept.packed(MODELS[:1], tmp_path / run, told.append) as found:
             assert found["residual"].answers()[0].shape == (2, 7)
-    assert told == ["residual"]
+    assert told == ["residual: pack", "residual: fetch", "residual: fetch"]
 
 
 def test_what_other_code_has_packed_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transform_kept, "KEPT", tmp_path)
-    (tmp_path / "of another release").mkdir()
-    with transform_kept.packed([], lambda name: None):
-        assert not (tmp_path / "of another release").exists()
+    monkeypatch.setattr(transform_kept, "KEPT", tmp_path / "kept")
+    other = tmp_path / "kept" / "of another release"
+    other.mkdir(parents=True)
+    with transform_kept.packed([], tmp_path / "store", lambda what: None):
+        assert not other.exists()
