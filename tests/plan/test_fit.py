@@ -90,3 +90,18 @@ def test_no_samples_and_impossible_times_are_refused() -> None:
     for time in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(PlanError, match="only times above zero"):
             fit.fit([Sample({"load": 1}, time)], device="made up")
+
+
+def test_what_is_held_out_is_judged_by_what_was_learned_of_the_others() -> None:
+    alike = [Sample({"view": n}, 100.0 * n) for n in range(1, 9)]
+    other = [Sample({"view": n}, 50.0 * n) for n in range(1, 9)]
+    groups = ["a"] * 4 + ["b"] * 4
+    assert fit.hold_out(alike, groups).median == pytest.approx(0, abs=1e-9)
+    found = fit.hold_out([*alike, *other], [*groups, *["c"] * 8])
+    # The fit to a and b alone says 100 for each view of c, twice the truth.
+    assert found.samples == 16 and found.p90 == pytest.approx(1.0)
+
+
+def test_nothing_can_be_held_out_of_one_group() -> None:
+    with pytest.raises(PlanError, match="1 group"):
+        fit.hold_out([Sample({"load": 1}, 1.0)], ["a"])

@@ -92,25 +92,26 @@ def _prove(source: Outline, target: Outline, steps: tuple[Step, ...], before: Pa
 
 
 def _package(path: Path) -> Package:
-    """The package in a folder, or the one package in an action's archive."""
-    if path.is_dir():
-        return package.decode(package.read(path))
+    """The package in a folder, or the one package in an action's archive. Raises `PackageError` that names the path."""
     try:
-        code = path.read_bytes()
+        return package.decode(_model_json(path))
     except OSError as error:
         raise PackageError(f"{path} cannot be read ({error.strerror}); name a package's folder or a zip") from error
+    except InstarError as error:
+        raise PackageError(f"{path}: {error}") from error
+
+
+def _model_json(path: Path) -> bytes:
+    if path.is_dir():
+        return package.read(path)
+    code = path.read_bytes()
     with tempfile.TemporaryDirectory(prefix="instar-plan-") as folder:
-        try:
-            archive.unpack(code, Path(folder) / "code")
-            found = packages.find(Path(folder) / "code")
-        except InstarError as error:
-            raise PackageError(f"{path}: {error}") from error
+        archive.unpack(code, Path(folder) / "code")
+        found = packages.find(Path(folder) / "code")
         if len(found) != 1:
             names = ", ".join(name for name, _ in found) or "none"
-            raise PackageError(
-                f"{path} has {len(found)} model packages ({names}), not one; unpack it and name a folder"
-            )
-        return package.decode(package.read(Path(found[0][1])))
+            raise PackageError(f"it has {len(found)} model packages ({names}), not one; unpack it and name a folder")
+        return package.read(Path(found[0][1]))
 
 
 def _costs(named: Path | None) -> Costs | None:

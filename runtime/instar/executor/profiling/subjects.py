@@ -98,6 +98,7 @@ def _write(
     weights = Weights(plan.size, layout.CHUNK_BYTES, chunks)
     place = store.place(weights.digest)
     place.parent.mkdir(parents=True, exist_ok=True)
+    place.with_suffix(".chunks").write_bytes(weights.account)
     incoming.chmod(0o444)
     incoming.rename(place)
     return weights, tensors
