@@ -92,7 +92,7 @@ def _prove(source: Outline, target: Outline, steps: tuple[Step, ...], before: Pa
 
 
 def _package(path: Path) -> Package:
-    """The package in a folder, or the one package in an action's archive. Raises `PackageError` that names the path."""
+    """The package in a folder, or the one in an action's archive. Raises `PackageError` that names the path."""
     try:
         return package.decode(_model_json(path))
     except OSError as error:
