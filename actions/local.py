@@ -22,6 +22,8 @@ from typing import Any
 
 import requests
 
+from instar import profiles
+
 EVENT_S = 120  # a server that says nothing for so long hangs
 REQUEST_S = 120
 END_S = 30
@@ -129,9 +131,10 @@ def serving(
 ) -> Iterator[Server]:
     """A server with its state in `folder`, and further `options` of `instar serve`.
 
-    It and all its containers have ended when the block is left.
+    It and all its containers have ended when the block is left. It plans with the profile of this machine, where
+    there is one (`profiled`), for it measures one itself else.
     """
-    command = [str(Path(sysconfig.get_path("scripts")) / "instar"), "serve", "--json", "--port", "0"]
+    command = [*_instar(), "serve", "--json", "--port", "0"]
     command += ["--state", str(folder / "state"), "--memory", str(memory_mb)]
     command += ["--keep-alive", str(keep_alive_s)]
     for cells in prewarm:
@@ -141,7 +144,7 @@ def serving(
         command,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
-        env={**environ, "INSTAR_STORE": str(folder / "store")},
+        env={"INSTAR_PROFILES": str(profiles.folder(environ)), **environ, "INSTAR_STORE": str(folder / "store")},
     )
     try:
         yield Server(process)
@@ -154,3 +157,21 @@ def serving(
             process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def profiled(folder: Path, *, quick: bool = False) -> dict[str, str]:
+    """The environment for a server that finds a profile of this machine, so that it need not measure one meanwhile.
+
+    If nobody has measured one it is done now: half a minute, with a progress bar; or some seconds if that is to be
+    `quick`, and then it lies in `folder`, for it is not exact enough to be kept for others.
+    """
+    if profiles.find(profiles.folder(os.environ), profiles.device_kind()) is not None:
+        return dict(os.environ)
+    environ = {**os.environ, **({"INSTAR_PROFILES": str(folder / "profiles")} if quick else {})}
+    options = ["--quick"] if quick else []
+    subprocess.run([*_instar(), "profile", *options], env=environ, stdout=subprocess.DEVNULL, check=True)
+    return environ
+
+
+def _instar() -> list[str]:
+    return [str(Path(sysconfig.get_path("scripts")) / "instar")]

@@ -32,7 +32,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from actions.local import Invoked, Server, serving
+from actions.local import Invoked, Server, profiled, serving
 from deploy.image import make
 from deploy.image.errors import NoEngine
 
@@ -116,12 +116,13 @@ def main() -> None:
     settings = figures.Settings.of(os.environ)
     names, rounds = (QUICK_MODELS, QUICK_ROUNDS) if settings.quick else (MODELS, ROUNDS)
     with figures.reporting(FIGURES, settings) as report, timing.folder() as folder:
+        environ = profiled(folder, quick=settings.quick)
         subjects = packed(folder / "build", names)
         for maker in MAKERS:
             place = folder / maker
             place.mkdir()
             try:
-                with server(maker, place) as running:
+                with server(maker, place, environ) as running:
                     times = measure(maker, running, subjects, rounds, report)
             except NoEngine as error:
                 for name in NAMES:
@@ -134,16 +135,15 @@ def main() -> None:
 
 
 @contextmanager
-def server(maker: str, folder: Path) -> Iterator[Server]:
+def server(maker: str, folder: Path, environ: Mapping[str, str]) -> Iterator[Server]:
     """`instar serve` with these containers, each of its stem cells up. Raises `NoEngine`."""
     options = ["--idle-threshold", str(IDLE_S)]
     with ExitStack() as stack:
-        environ: Mapping[str, str] = os.environ
         if maker == "docker":
             engine = stack.enter_context(available())
             make.image(engine, lambda _: None)
             options += ["--containers", "docker", "--pause-grace", str(PAUSE_S)]
-            environ = engine.environ
+            environ = {**environ, "DOCKER_HOST": engine.host}
         running = stack.enter_context(
             serving(
                 folder,
@@ -151,7 +151,7 @@ def server(maker: str, folder: Path) -> Iterator[Server]:
                 prewarm=[f"{KIND}:{PREWARMED_MB}:1"],
                 memory_mb=SERVER_MB,
                 keep_alive_s=KEEP_ALIVE_S,
-                environ={**os.environ, **environ},
+                environ=environ,
             )
         )
         running.await_event("prewarmed")
