@@ -278,13 +278,15 @@ class Zygote:
         if self._worker is None:
             return 0
         self._reap()
-        status = self._ended.pop(self._worker.pid, 0)
+        status = self._ended.pop(self._worker.pid, None)
+        if status is None:  # else its pid may be another process's by now
+            os.kill(self._worker.pid, signal.SIGKILL)  # which takes a while, in which the others are looked for
         spared = [self._executor.pid] + ([] if self._spare is None else [self._spare.pid])
         reaper, self._reaper = self._reaper, None
         remains.end_all(self._isolation, [Path(self._worker.fork.directory)], spared=spared, reaper=reaper)
         self._worker.door.close()
         self._worker = None
-        return os.waitstatus_to_exitcode(status)
+        return os.waitstatus_to_exitcode(status or 0)
 
     def _renew(self) -> int:
         """The same, with another executor. This one's end is none of those that it may die."""
