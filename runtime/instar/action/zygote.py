@@ -2,7 +2,8 @@
 
 The rule: it computes nothing and starts no thread, or its children would hang: a parallel operation leaves
 thread pools behind that a fork does not copy. It runs no user code; it forks the executor at its start, again
-if that dies, and a worker for the function, and it ends what they leave behind.
+if that dies, and a worker for the function, if it can before somebody waits for it, and it ends what they leave
+behind.
 
 When the proxy's end of the control socket closes, however that came, the zygote ends everything below it.
 """
