@@ -22,6 +22,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from instar import profiles
 from instar.executor.profiling import architectures, measuring, subjects
 from instar.executor.profiling.architectures import Architecture
@@ -134,10 +136,14 @@ def profile(survey: Survey, folder: Path, report: Report = lambda done, count: N
     """
     store = Store(folder / "store")
     found = prepare(survey, folder, store)
-    fetcher = Fetcher(store)
+    fetcher, threads = Fetcher(store), torch.get_num_threads()
+    # Models are run to have read their weights, which is not timed. Several threads wait for each other at every
+    # operator, and on a busy machine that is what most of the time would go to.
+    torch.set_num_threads(1)
     try:
         measured = measure(pairs(found, survey), survey, fetcher, report)
     finally:
+        torch.set_num_threads(threads)
         fetcher.close()
     return learn(measured)
 
