@@ -15,7 +15,7 @@ import ctypes
 import os
 from contextlib import suppress
 from functools import cache
-from itertools import zip_longest
+from operator import eq
 from pathlib import Path
 
 import torch
@@ -80,12 +80,15 @@ def rebind(bound: Bound, source: Prepared, target: Prepared, arrival: Arrival) -
         bound.mapping.hide()
         return load.bind(target, arrival)
     bound.mapping.show(arrival.descriptor, target.weights.size)
-    if source.views == target.views:
-        return bound
     # A view says all about a tensor: where it lies, what it holds, its shape. Offsets grow with the position, so
     # equal ones stand at equal positions.
-    places = list(zip_longest(target.views, source.views[: len(target.views)]))
-    made = iter(bound.mapping.views([new for new, old in places if new != old]))
     kept = bound.weights
-    weights = [kept[i] if new == old else next(made) for i, (new, old) in enumerate(places)]
-    return Bound(bound.mapping, weights)
+    same = [*map(eq, source.views, target.views)]
+    if all(same) and len(kept) == len(target.views):
+        return bound
+    if not any(same):
+        return Bound(bound.mapping, bound.mapping.views(target.views))
+    same += [False] * (len(target.views) - len(same))
+    lacking = [view for view, is_there in zip(target.views, same, strict=True) if not is_there]
+    made = iter(bound.mapping.views(lacking))
+    return Bound(bound.mapping, [kept[i] if is_there else next(made) for i, is_there in enumerate(same)])
