@@ -1,4 +1,4 @@
-"""Invariant: a plan is returned only when it is estimated to be faster than loading from scratch."""
+"""Invariant: a plan is returned only when it is estimated to be clearly faster than loading from scratch."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def test_a_plan_is_returned_only_when_it_is_estimated_cheaper(pair: tuple[Packag
     work = amounts.of_transformation(source, target, planner.steps(source, target, rates))
     transform, load = (round(rates.cost_ns(w)) for w in (work, amounts.of_load(source, target)))
     assert (found.estimate.transform_ns, found.estimate.load_ns) == (transform, load)
-    assert isinstance(found, Plan) == (transform < load)
+    assert isinstance(found, Plan) == (transform < planner.WORTH * load)
+    assert planner.WORTH <= 1
     assert (found.source, found.target) == (pair[0].digest, pair[1].digest)
 
 
@@ -29,4 +30,4 @@ def test_where_both_take_the_same_time_it_is_loaded() -> None:
     rates = Costs("made up", {"transform": 1e6, "load": 1e6})
     found = planner.plan(outline(SOURCE), outline(TARGET), rates)
     assert isinstance(found, LoadInstead)
-    assert "no slower on made up: 1.000 ms to transform, 1.000 ms to load" in found.reason
+    assert "no slower on made up, or nearly so: 1.000 ms to transform, 1.000 ms to load" in found.reason

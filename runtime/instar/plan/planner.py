@@ -1,8 +1,8 @@
 """From two outlines and the device's costs to a plan, or to the word that loading is no slower.
 
-The one rule: a plan is returned only if it is estimated to be faster than closing the source and loading the target
-from scratch, so the worst case is the ordinary path. Nothing here is random and nothing is searched: the same two
-models and costs give the same answer, in time linear in their operators.
+The one rule: a plan is returned only if it is estimated to be clearly faster than closing the source and loading the
+target from scratch, so the worst case is the ordinary path. Nothing here is random and nothing is searched: the same
+two models and costs give the same answer, in time linear in their operators.
 """
 
 from __future__ import annotations
@@ -14,6 +14,10 @@ from instar.plan.metaops import Add, Edge, Reduce, Replace, Reshape, Step
 from instar.plan.outline import Holding, Outline
 from instar.plan.plans import Estimate, LoadInstead, Plan
 
+# A plan may take at most so much of the load's time. Where the two are closer, their order is within what estimates
+# are off, and a plan must be sent and proven besides.
+WORTH = 0.95
+
 
 def plan(source: Outline, target: Outline, costs: Costs) -> Plan | LoadInstead:
     """How a live `source` best becomes `target`."""
@@ -22,10 +26,13 @@ def plan(source: Outline, target: Outline, costs: Costs) -> Plan | LoadInstead:
         transform_ns=round(costs.cost_ns(amounts.of_transformation(source, target, found))),
         load_ns=round(costs.cost_ns(amounts.of_load(source, target))),
     )
-    if estimate.transform_ns < estimate.load_ns:
+    if estimate.transform_ns < WORTH * estimate.load_ns:
         return Plan(source.digest, target.digest, source.graph_digest, target.graph_digest, found, estimate)
     return LoadInstead(
-        source.digest, target.digest, estimate, f"loading is estimated to be no slower on {costs.device}: {estimate}"
+        source.digest,
+        target.digest,
+        estimate,
+        f"loading is estimated to be no slower on {costs.device}, or nearly so: {estimate}",
     )
 
 
