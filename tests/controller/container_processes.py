@@ -22,6 +22,16 @@ def below(folder: Path) -> list[int]:
     return found
 
 
+def spares(folder: Path) -> list[int]:
+    """Those that wait to be told what to do; they come in idle moments."""
+    found = []
+    for pid in below(folder):
+        with contextlib.suppress(OSError):
+            if Path(f"/proc/{pid}/comm").read_text().strip() in ("instar-spare", "instar-reaper"):
+                found.append(pid)
+    return found
+
+
 def leader(folder: Path) -> int:
     """The first process of the container that works in `folder`."""
     return next(pid for pid in below(folder) if os.getpgid(pid) == pid)

@@ -58,7 +58,7 @@ def check(container: Container, folder: Path, rounds: int) -> None:
     print(grown)
     assert grown.mib <= MOST_MIB
     assert grown.descriptors <= 0
-    assert grown.mappings <= 2
+    assert grown.mappings < rounds // 2  # heaps of threads come and go; one a change would be three a round
     assert len(list(container.work.iterdir())) == 1
 
 

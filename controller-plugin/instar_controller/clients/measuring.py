@@ -17,6 +17,7 @@ GRACE_S = 2.0  # then it is killed
 
 def end_with_input() -> None:
     """From here on this process, and its group, ends when its standard input does."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has what it starts in the background ignore it
     threading.Thread(target=_wait_for_its_end, name="instar-lifeline", daemon=True).start()
 
 

@@ -163,11 +163,6 @@ def become_reaper(uid: int) -> None:
     _set_capabilities(frozenset())
 
 
-def end_reaper() -> None:
-    """Have nothing of that user any more: the process, which is about to end, is none of its own."""
-    os.setresuid(REAPER_UID, REAPER_UID, REAPER_UID)
-
-
 def return_to_root() -> None:
     """Be root again, by name and without root's capabilities: the master may, to remove what root has made."""
     os.seteuid(0)

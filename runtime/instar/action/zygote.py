@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import gc
 import os
 import select
@@ -46,6 +47,7 @@ from instar.executor.protocol import Consider, Open, Order, encode_order
 
 NICE = 10  # of an isolated worker: whatever it starts, the proxy gets its turn
 IDLE_S = 1.0  # after which a worker's process is forked for the next function
+FIRST_DESCRIPTOR = 100  # of a worker's connections
 EXECUTOR_LIVES = 4  # one that dies this often dies of what it is asked to do
 MIB = 1 << 20
 
@@ -252,7 +254,7 @@ class Zygote:
             if not descriptors:
                 os._exit(0)  # the zygote has gone
             processes.name_self("instar-worker")
-            *channels, door = (socket.socket(fileno=descriptor) for descriptor in descriptors)
+            *channels, door = (socket.socket(fileno=_out_of_the_way(descriptor)) for descriptor in descriptors)
             frame = decode_control(data)
             assert isinstance(frame, Fork)  # it came from the zygote
             self._become_worker(Path(frame.directory), slots=len(channels))
@@ -374,6 +376,13 @@ class Zygote:
         finally:
             sys.stderr.flush()
             os._exit(1)
+
+
+def _out_of_the_way(descriptor: int) -> int:
+    """The same under a high number: a function that writes to 3, say, is to be told that there is no such file."""
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR)
+    os.close(descriptor)
+    return moved
 
 
 def _wake_up_for_children() -> socket.socket:
