@@ -141,7 +141,7 @@ class LiveModel:
         try:
             values = fit(self.signature, inputs)
             run = self._run or self._next_run()
-            if time.monotonic() - self._ran_s > SETTLED_S:
+            if self._run is None or time.monotonic() - self._ran_s > SETTLED_S:  # gated, or after a pause
                 run = _apart(run)
             with torch.inference_mode():
                 try:
@@ -273,7 +273,7 @@ class LiveModel:
 
         gated = types.FunctionType(code, {**self._names, "weights": bound.weights, "gate": gate})
 
-        return _apart(_unshared(gated, bound.mapping))
+        return _unshared(gated, bound.mapping)
 
     def _explain(self, error: Exception) -> str:
         lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.name == program.FUNCTION]

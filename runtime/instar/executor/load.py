@@ -61,8 +61,12 @@ def bringing(prepared: Prepared, package_dir: Path, *, fetcher: Fetcher, urgency
 
 def structure(package_dir: Path, *, store: Store, own: Path | None = None) -> Prepared:
     """Only the structure of a package: what can be had before, and without, its weights."""
-    caches = [root / COMPILED for root in (store.root, own) if root is not None]
-    return prepare(package_dir / MODEL_FILE, *caches)
+    return prepare(package_dir / MODEL_FILE, *caches(store, own))
+
+
+def caches(store: Store, own: Path | None) -> list[Path]:
+    """The folders for what is worked out of packages: the store's, and `own`'s if that may only be read."""
+    return [root / COMPILED for root in (store.root, own) if root is not None]
 
 
 def bind(prepared: Prepared, arrival: Arrival) -> Bound:

@@ -34,8 +34,7 @@ class Stock:
 
     def skeleton(self, structure_digest: str, folder: Path) -> Skeleton:
         """The graph of the structure that the package in `folder` has. Raises `PackageError`."""
-        caches = [root / load.COMPILED for root in (self.fetcher.store.root, self.own) if root is not None]
-        return skeletons.of(structure_digest, folder, *caches)
+        return skeletons.of(structure_digest, folder, *load.caches(self.fetcher.store, self.own))
 
     def begin(self, folder: Path) -> LiveModel:
         """Load a package, as `load.begin` does."""
