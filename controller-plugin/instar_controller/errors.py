@@ -17,6 +17,8 @@
     │   └── NotOfferedError         OpenWhisk has it, Instar does not (yet)            501
     ├── OverloadedError         no capacity now; nothing was started                   503
     ├── StoreError              the store cannot be opened, read or written            500
+    ├── BusError                the message bus does not answer, or did not take a message
+    │   └── MessageTooLargeError    it never will: the message is bigger than the topic's limit
     ├── SettingsError           a setting or a manifest makes no sense; raised at start-up
     ├── ContainerError          a container cannot be started, or has gone
     └── IllegalTransitionError  a container did what its table does not allow: our own mistake
@@ -118,6 +120,14 @@ class OverloadedError(ControllerError):
 
 class StoreError(ControllerError):
     """The store cannot be opened, read or written: says which file, why, and what to do."""
+
+
+class BusError(ControllerError):
+    """The message bus does not answer, or has not taken a message within its limit."""
+
+
+class MessageTooLargeError(BusError):
+    """The bus will never take this message: it is bigger than its topic allows."""
 
 
 class SettingsError(ControllerError):
