@@ -1,0 +1,33 @@
+"""Ways to read a bus that several files of tests use."""
+
+from __future__ import annotations
+
+from instar_controller.cluster_ports import Bus, Message, Subscription
+
+LIMIT_S = 10.0  # for what a busy machine may delay
+
+
+def put(bus: Bus, topic: str, *values: bytes) -> None:
+    """Send messages, and wait until the bus has them."""
+    for sent in [bus.send(topic, value) for value in values]:
+        sent.result(LIMIT_S)
+
+
+def read(reader: Subscription, count: int) -> list[Message]:
+    """The next messages, so many; fewer only if they do not come."""
+    found: list[Message] = []
+    while len(found) < count:
+        polled = reader.poll(timeout_s=LIMIT_S, most=count - len(found))
+        if not polled:
+            break
+        found += polled
+    return found
+
+
+def values(reader: Subscription, count: int) -> list[bytes]:
+    return [message.value for message in read(reader, count)]
+
+
+def nothing(reader: Subscription) -> bool:
+    """Whether there is nothing to read just now."""
+    return not reader.poll(timeout_s=0.2, most=1)
