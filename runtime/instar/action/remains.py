@@ -16,10 +16,10 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol
 
 from instar.action import privileges, processes
 from instar.action.privileges import Apart, Isolation
@@ -69,7 +69,7 @@ def reap(parent: socket.socket) -> NoReturn:
 def wipe(uid: int, directories: Sequence[Path], end: End, *, reaper: Reaper | None = None) -> None:
     """Leave nothing of the user `uid`, nor anything of it in `directories`, which were its own.
 
-    `end(spared)` must end and reap every process below this one but those it keeps and `spared`. `reaper` is a child
+    `end(spared)` must end every process below this one but those it keeps and `spared`. `reaper` is a child
     that waits already, and is used up. Raises `ProcessError` where it cannot be done.
     """
     for _ in range(ATTEMPTS):
@@ -79,15 +79,26 @@ def wipe(uid: int, directories: Sequence[Path], end: End, *, reaper: Reaper | No
     raise ProcessError(f"what the function left as user {uid} cannot be removed; the container ends")
 
 
+class EndOthers(Protocol):
+    """`processes.end_descendants`, or `stop_descendants`, which does not wait until the kernel has cleared up."""
+
+    def __call__(self, *, spared: Collection[int]) -> None: ...
+
+
 def end_all(
-    isolation: Isolation, directories: Sequence[Path], *, spared: Sequence[int] = (), reaper: Reaper | None = None
+    isolation: Isolation,
+    directories: Sequence[Path],
+    *,
+    spared: Sequence[int] = (),
+    reaper: Reaper | None = None,
+    end: EndOthers = processes.end_descendants,
 ) -> None:
     """End everything below this process but `spared`; of a worker that was a user of its own, leave nothing."""
     if isinstance(isolation, Apart):
         uid = isolation.worker_uid
-        wipe(uid, directories, lambda child: processes.end_descendants(spared=[*spared, child]), reaper=reaper)
+        wipe(uid, directories, lambda child: end(spared=[*spared, child]), reaper=reaper)
     else:
-        processes.end_descendants(spared=spared)
+        end(spared=spared)
 
 
 def _wipe(reaper: Reaper, uid: int, directories: Sequence[Path], end: End) -> int:
@@ -110,7 +121,7 @@ def _wipe_as(uid: int, directories: Sequence[Path], parent: socket.socket) -> No
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.kill(-1, signal.SIGKILL)
     parent.send(b".")
-    parent.recv(1)  # they are dead now, and not only about to be
+    parent.recv(1)  # they do nothing any more, and are not only about to stop
     remove_shared_memory(uid)
     for directory in directories:
         with contextlib.suppress(OSError):

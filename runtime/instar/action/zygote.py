@@ -286,7 +286,13 @@ class Zygote:
             os.kill(self._worker.pid, signal.SIGKILL)  # which takes a while, in which the others are looked for
         spared = [self._executor.pid] + ([] if self._spare is None else [self._spare.pid])
         reaper, self._reaper = self._reaper, None
-        remains.end_all(self._isolation, [Path(self._worker.fork.directory)], spared=spared, reaper=reaper)
+        remains.end_all(
+            self._isolation,
+            [Path(self._worker.fork.directory)],
+            spared=spared,
+            reaper=reaper,
+            end=processes.stop_descendants,
+        )
         self._worker.door.close()
         self._worker = None
         return os.waitstatus_to_exitcode(status or 0)
