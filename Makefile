@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := $(BIN)/python -m
 
-.PHONY: all setup lint test test-slow image demo bench-load bench-pipeline bench-runtime bench-transform bench-image bench-starts fuzz clean
+.PHONY: all setup lint test test-slow image controller-image demo bench-load bench-pipeline bench-runtime bench-transform bench-image bench-starts fuzz clean
 all: test
 
 setup: $(READY)
@@ -39,6 +39,10 @@ test-slow: $(READY)
 # The action image, on the Docker Engine that runs: base, wheels, build. Nothing is done again that need not be.
 image: $(READY)
 	@$(RUN) deploy.image $(if $(JSON),--json)
+
+# The image of the dispatcher and of the invoker, made as the action image is.
+controller-image: $(READY)
+	@$(RUN) deploy.image controller $(if $(JSON),--json)
 
 demo: $(READY)
 	@$(RUN) actions.demo

@@ -1,4 +1,4 @@
-"""`python -m deploy.image`: make the action image on the running Docker Engine. One line says what came out."""
+"""`python -m deploy.image`: make an image on the running Docker Engine. One line says what came out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import sys
 from dataclasses import asdict
 
-from deploy.image import engine, make, names
+from deploy.image import engine, make, recipes
 from deploy.image.engine import BUILDERS
 from deploy.image.errors import ImageError
 from deploy.image.make import Made
@@ -21,16 +21,17 @@ def main() -> None:
     builders = (options.builder,) if options.builder else BUILDERS
     try:
         with contextlib.closing((found := engine.connect(os.environ)).client):
-            made = make.image(found, _say, tag=options.tag, builders=builders)
+            made = make.image(found, _say, recipe=recipes.ALL[options.which], tag=options.tag, builders=builders)
     except ImageError as error:
         sys.exit(f"make image: {error}")
     print(json.dumps(asdict(made)) if options.json else _line(made))
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m deploy.image", description="Make Instar's action image.")
+    parser = argparse.ArgumentParser(prog="python -m deploy.image", description="Make an image of Instar's.")
+    parser.add_argument("which", nargs="?", choices=recipes.ALL, default="action", help="which one (default action)")
     parser.add_argument("--builder", choices=BUILDERS, help="which builder (default: BuildKit where a client has it)")
-    parser.add_argument("--tag", default=names.IMAGE, help=f"the image's name (default {names.IMAGE})")
+    parser.add_argument("--tag", help="the image's name (default: its usual one)")
     parser.add_argument("--json", action="store_true", help="the result as one JSON object")
     return parser
 

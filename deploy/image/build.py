@@ -1,4 +1,4 @@
-"""Docker's build of the image from what lies ready: the one place that starts a build."""
+"""Docker's build of an image from what lies ready: the one place that starts a build."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import subprocess
 import sys
 from collections import deque
 from collections.abc import Mapping
+from pathlib import Path
 
 from deploy.image import names
 from deploy.image.engine import Builder, Engine
 from deploy.image.errors import BuildError
 
-DOCKERFILE = names.DEPLOY / "runtime.Dockerfile"
 LAST_LINES = 12
 
 
-def build(engine: Engine, builder: Builder, tag: str, labels: Mapping[str, str]) -> None:
+def build(engine: Engine, builder: Builder, dockerfile: Path, tag: str, labels: Mapping[str, str]) -> None:
     """Build and tag the image. Docker's words go to standard error if that is a terminal. Raises `BuildError`."""
-    command = [builder.command, "build", "--file", str(DOCKERFILE), "--tag", tag]
+    command = [builder.command, "build", "--file", str(dockerfile), "--tag", tag]
     for name, value in labels.items():
         command += ["--label", f"{name}={value}"]
     environ = {**engine.environ, "DOCKER_BUILDKIT": "1" if builder.name == "buildkit" else "0"}

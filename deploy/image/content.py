@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from deploy.image import names
+from deploy.image.recipes import Recipe
 
 # What `wheels.own` builds Instar's wheel from.
 SOURCES = (
@@ -17,14 +18,14 @@ SOURCES = (
     "runtime/instar",
     "controller-plugin/instar_controller",
 )
-_RECIPE = ("deploy/runtime.Dockerfile", "deploy/constraints.txt", "deploy/image")
+_MAKING = ("deploy/constraints.txt", "deploy/image")
 _COMPILED = "__pycache__"
 
 
-def digest() -> str:
-    """SHA-256 over the names and contents of the sources and of the recipe."""
+def digest(recipe: Recipe) -> str:
+    """SHA-256 over the names and contents of the sources, of what makes images and of this image's recipe."""
     whole = hashlib.sha256()
-    for path in files(*SOURCES, *_RECIPE):
+    for path in files(*SOURCES, str(recipe.dockerfile.relative_to(names.ROOT)), *_MAKING):
         content = hashlib.sha256(path.read_bytes()).hexdigest()
         whole.update(f"{path.relative_to(names.ROOT)} {content}\n".encode())
     return whole.hexdigest()

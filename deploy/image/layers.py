@@ -9,8 +9,6 @@ from deploy.image import names
 from deploy.image.engine import Engine
 
 MIB = 1 << 20
-# What the steps of runtime.Dockerfile that add files add, in their order.
-PARTS = ("user and places", "torch", "packages", "Instar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +17,14 @@ class Layer:
     mib: float
 
 
-def of(engine: Engine, image: str) -> tuple[Layer, ...]:
-    """The layers of `image` from the base up, the base as one."""
+def of(engine: Engine, image: str, parts: tuple[str, ...]) -> tuple[Layer, ...]:
+    """The layers of `image` from the base up, the base as one, under the names of their parts if these fit."""
     base = _sizes(engine, names.BASE)
     above = _sizes(engine, image)[len(base) :]
-    parts = PARTS if len(above) == len(PARTS) else tuple(f"layer {number}" for number, _ in enumerate(above, 1))
+    if len(above) != len(parts):
+        parts = tuple(f"layer {number}" for number, _ in enumerate(above, 1))
     sizes = [sum(base), *above]
-    return tuple(
-        Layer(part, round(size / MIB, 1)) for part, size in zip((f"{names.BASE}", *parts), sizes, strict=True)
-    )
+    return tuple(Layer(part, round(size / MIB, 1)) for part, size in zip((names.BASE, *parts), sizes, strict=True))
 
 
 def _sizes(engine: Engine, image: str) -> list[int]:

@@ -1,4 +1,4 @@
-"""Make the image on an engine: base, wheels, build, unless what is there was built from the same."""
+"""Make an image on an engine: base, wheels, build, unless what is there was built from the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from deploy.image import base, build, content, layers, names, wheels
 from deploy.image.engine import BUILDERS, Engine, builder
 from deploy.image.layers import MIB, Layer
+from deploy.image.recipes import ACTION, Recipe
 from docker.errors import ImageNotFound
 
 Say = Callable[[str], None]
@@ -29,24 +30,32 @@ class Made:
     seconds: float
 
 
-def image(engine: Engine, say: Say, *, tag: str = names.IMAGE, builders: tuple[str, ...] = BUILDERS) -> Made:
-    """The image of this checkout, built by the first of `builders` that there is. Raises `ImageError`."""
+def image(
+    engine: Engine,
+    say: Say,
+    *,
+    recipe: Recipe = ACTION,
+    tag: str | None = None,
+    builders: tuple[str, ...] = BUILDERS,
+) -> Made:
+    """An image of this checkout, built by the first of `builders` that there is. Raises `ImageError`."""
+    tag = tag or recipe.image
     begin = time.monotonic()
     used = None
     with _alone():
         found = base.ensure(engine, say)
-        digest = content.digest()
+        digest = content.digest(recipe)
         if _content(engine, tag) != digest:
             used = builder(engine, *builders)
-            wheels.lay_ready(engine.client.version()["Arch"], say)
+            wheels.lay_ready(recipe, engine.client.version()["Arch"], say)
             say(f"building {tag} with {used.name}")
-            build.build(engine, used, tag, {names.CONTENT_LABEL: digest})
+            build.build(engine, used, recipe.dockerfile, tag, {names.CONTENT_LABEL: digest})
     made = engine.client.images.get(tag)
     return Made(
         image=tag,
         id=made.short_id,
         mib=round(made.attrs["Size"] / MIB, 1),
-        layers=layers.of(engine, tag),
+        layers=layers.of(engine, tag, recipe.parts),
         base=found,
         builder=used.name if used else None,
         seconds=round(time.monotonic() - begin, 1),

@@ -1,9 +1,10 @@
-"""The wheels that the image is made of, laid ready for the build in `build/image/wheels`.
+"""The wheels that images are made of, laid ready for the build in `build/image/wheels`.
 
-    pip/       pip itself, since the base need not have it
-    torch/     torch, the build for CPUs
-    packages/  everything in packages.txt
-    instar/    this checkout
+    pip/         pip itself, since the base need not have it
+    torch/       torch, the build for CPUs
+    packages/    everything in packages.txt, for the action image
+    controller/  everything in controller.txt, for the controller's
+    instar/      this checkout
 
 The rule: constraints.txt decides the versions, pip's own configuration decides where they come from, and a folder
 is there only when it is whole. A build of torch for GPUs is refused: it is four times the size and asks for more.
@@ -24,10 +25,10 @@ from pathlib import Path
 
 from deploy.image import content, names
 from deploy.image.errors import WheelError
+from deploy.image.recipes import Recipe
 from packaging.utils import canonicalize_name
 
 WHEELS = names.BUILD / "wheels"
-PACKAGES = names.DEPLOY / "image" / "packages.txt"
 CONSTRAINTS = names.DEPLOY / "constraints.txt"
 # Times in Instar's wheel: the earliest that a zip archive can hold.
 EPOCH = "315532800"
@@ -39,12 +40,15 @@ _FOR_GPUS = re.compile(r"(nvidia|cuda|triton|pytorch[-_]triton)", re.IGNORECASE)
 Say = Callable[[str], None]
 
 
-def lay_ready(architecture: str, say: Say) -> None:
-    """Fill the folders for an engine of this architecture, as Docker names it. Raises `WheelError`."""
+def lay_ready(recipe: Recipe, architecture: str, say: Say) -> None:
+    """Fill the recipe's folders for an engine of this architecture, as Docker names it. Raises `WheelError`."""
     if architecture not in MACHINES:
-        raise WheelError(f"there is no torch for {architecture}; the image is built for {' and '.join(MACHINES)}")
+        raise WheelError(f"there is no torch for {architecture}; images are built for {' and '.join(MACHINES)}")
     machine = MACHINES[architecture]
-    for folder, wanted in (("pip", ["pip"]), ("torch", ["torch"]), ("packages", packages())):
+    folders = {"pip": ["pip"], recipe.folder: packages(recipe)}
+    if recipe.has_torch:
+        folders["torch"] = ["torch"]
+    for folder, wanted in folders.items():
         _download(folder, machine, pinned(wanted), say)
     say("Instar's own wheel")
     with tempfile.TemporaryDirectory(dir=_made(names.BUILD), prefix="wheel-") as temporary:
@@ -52,9 +56,9 @@ def lay_ready(architecture: str, say: Say) -> None:
         _show(Path(temporary), WHEELS / "instar")
 
 
-def packages() -> list[str]:
+def packages(recipe: Recipe) -> list[str]:
     """What the image holds beside torch and Instar, by name."""
-    lines = (line.strip() for line in PACKAGES.read_text(encoding="utf-8").splitlines())
+    lines = (line.strip() for line in recipe.packages.read_text(encoding="utf-8").splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from deploy.image import wheels
 from deploy.image.engine import Engine
+from deploy.image.recipes import ACTION
 from packaging.utils import canonicalize_name
 
 from tests.image.asking import ask
@@ -86,10 +87,10 @@ def test_there_is_no_compiler_and_no_pip(engine: Engine, image: str) -> None:
 
 def test_every_requirement_is_met_but_those_left_out_for_a_reason(engine: Engine, image: str) -> None:
     found = ask(engine, image, REQUIREMENTS)
-    lines = wheels.PACKAGES.read_text(encoding="utf-8").splitlines()
+    lines = ACTION.packages.read_text(encoding="utf-8").splitlines()
     left_out = [line.removeprefix("#- ").split(": ", 2) for line in lines if line.startswith("#- ")]
     assert found["wrong"] == sorted([needed_by, package] for package, needed_by, _reason in left_out)
-    assert set(found["there"]) == {*map(canonicalize_name, wheels.packages()), "torch", "instar"}
+    assert set(found["there"]) == {*map(canonicalize_name, wheels.packages(ACTION)), "torch", "instar"}
 
 
 def test_what_a_function_may_call_is_there(engine: Engine, image: str) -> None:

@@ -6,7 +6,7 @@ import pytest
 from deploy.image import build, make, names
 from deploy.image.engine import BUILDERS, Builder, Engine, builder
 from deploy.image.errors import BuildError, NoEngine
-from deploy.image.layers import PARTS
+from deploy.image.recipes import ACTION
 
 from tests.image.asking import ask
 
@@ -37,7 +37,7 @@ def test_either_builder_makes_the_same_files(engine: Engine, image: str, name: s
     try:
         made = make.image(engine, silent, tag=tag, builders=(name,))
         assert made.builder == name
-        assert [layer.part for layer in made.layers] == [names.BASE, *PARTS]
+        assert [layer.part for layer in made.layers] == [names.BASE, *ACTION.parts]
         assert ask(engine, tag, FILES) == ask(engine, image, FILES)
     finally:
         engine.client.images.remove(tag, noprune=True)  # what it was made of is the next run's cache
@@ -52,7 +52,7 @@ def test_a_second_time_nothing_is_built(engine: Engine, image: str) -> None:
 
 def test_a_build_that_fails_says_dockers_last_words(engine: Engine) -> None:
     with pytest.raises(BuildError, match=r"(?s)last words:.*invalid"):
-        build.build(engine, builder(engine, *BUILDERS), "Not A Name", {})
+        build.build(engine, builder(engine, *BUILDERS), ACTION.dockerfile, "Not A Name", {})
 
 
 def test_without_a_client_that_can_build_it_says_so(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from deploy.image import content, names, wheels
+from deploy.image import content, names, recipes, wheels
 from deploy.image.errors import WheelError
+from deploy.image.recipes import Recipe
 
 
 def wheel(folder: Path, name: str, *requirements: str) -> None:
@@ -48,9 +49,10 @@ def test_a_build_for_cpus_is_taken(tmp_path: Path) -> None:
     wheels.refuse_gpu_build(tmp_path)
 
 
-def test_every_package_of_the_image_has_one_version() -> None:
-    pins = wheels.pinned(["pip", "torch", *wheels.packages()])
-    assert len(pins) == len(wheels.packages()) + 2
+@pytest.mark.parametrize("recipe", recipes.ALL.values(), ids=recipes.ALL)
+def test_every_package_of_an_image_has_one_version(recipe: Recipe) -> None:
+    pins = wheels.pinned(["pip", "torch", *wheels.packages(recipe)])
+    assert len(pins) == len(wheels.packages(recipe)) + 2
     assert all("==" in pin for pin in pins)
 
 
@@ -61,4 +63,4 @@ def test_a_package_without_a_version_is_an_error() -> None:
 
 def test_an_architecture_without_torch_is_an_error() -> None:
     with pytest.raises(WheelError, match="no torch for s390x"):
-        wheels.lay_ready("s390x", lambda _: None)
+        wheels.lay_ready(recipes.ACTION, "s390x", lambda _: None)
