@@ -21,6 +21,7 @@
     │   └── MessageTooLargeError    it never will: the message is bigger than the topic's limit
     ├── SettingsError           a setting or a manifest makes no sense; raised at start-up
     ├── ContainerError          a container cannot be started, or has gone
+    │   └── ImageError              the image that the user named cannot be had, or does not run
     └── IllegalTransitionError  a container did what its table does not allow: our own mistake
 
 A message names the object, the value, the limit and the way out, except where clients compare OpenWhisk's
@@ -136,6 +137,10 @@ class SettingsError(ControllerError):
 
 class ContainerError(ControllerError):
     """A container cannot be started, or has gone."""
+
+
+class ImageError(ContainerError):
+    """The image that a user named cannot be had, or does not run: says so in the words that the user gets to see."""
 
 
 class IllegalTransitionError(ControllerError):

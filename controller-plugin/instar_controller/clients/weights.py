@@ -83,7 +83,7 @@ class StoreWeights:
         self._environment = dict(environment)
         self._credentials = dict(credentials)
         self._lock = threading.Lock()  # for what follows
-        self._remembered: OrderedDict[int, tuple[Wanted, ...]] = OrderedDict()
+        self._remembered: OrderedDict[int | str, tuple[Wanted, ...]] = OrderedDict()
         self._is_closed = False
 
     def begin(self, invocation: Invocation) -> StoreDelivery:

@@ -1,23 +1,56 @@
-"""What is owed: one completion for every invocation that was taken on.
+"""What is owed: for every invocation that was taken on an answer, and then the news that it is finished.
 
-One rule: a debt is taken out of the book before it is paid, so it is paid once, whoever comes first and
-however many try. Who pays, and with what, is the engine's business.
+One rule: each is given exactly once and in this order, whoever comes first and however many try; what is finished
+without an answer is answered first. Who pays, and with what, is the engine's business.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Protocol
 
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.invocation import Invocation
 
+logger = logging.getLogger(__name__)
 
-@dataclass(frozen=True, slots=True)
+
+class Hearer(Protocol):
+    """Who is told of one invocation, by a thread of the engine that has other things to do: it must not wait."""
+
+    def answered(self, activation: Activation) -> None:
+        """The function has answered, or never will. The record is without its log."""
+
+    def finished(self, activation: Activation) -> None:
+        """Nothing more will come: the record as it is kept, before it is."""
+
+
+class Nobody:
+    """For a caller to whom the future is enough."""
+
+    def answered(self, activation: Activation) -> None:
+        pass
+
+    def finished(self, activation: Activation) -> None:
+        pass
+
+
+NOBODY = Nobody()
+
+
+@dataclass(slots=True, eq=False)
 class _Debt:
+    """`paying` is held while somebody is told, so that nobody hears of the end before the answer."""
+
     invocation: Invocation
     future: Future[Activation]
+    hearer: Hearer
+    paying: threading.Lock = field(default_factory=threading.Lock)
+    answer: Activation | None = None
+    is_finished: bool = False
 
 
 class Debts:
@@ -27,30 +60,54 @@ class Debts:
         self._open: dict[ActivationId, _Debt] = {}
         self._paid = threading.Condition()
 
-    def owe(self, invocation: Invocation) -> Future[Activation]:
-        """From here on this invocation is owed its completion, which the future gets. Nobody can cancel
-        it."""
+    def owe(self, invocation: Invocation, hearer: Hearer = NOBODY) -> Future[Activation]:
+        """From here on this invocation is owed its answer, which the future gets too, and its end. Nobody can cancel
+        it.
+        """
         future: Future[Activation] = Future()
         future.set_running_or_notify_cancel()
         with self._paid:
             assert invocation.activation_id not in self._open, "activation ids are unique"
-            self._open[invocation.activation_id] = _Debt(invocation, future)
+            self._open[invocation.activation_id] = _Debt(invocation, future, hearer)
         return future
 
     def get(self, id: ActivationId) -> Invocation | None:
         """The invocation, if it is still owed anything."""
-        with self._paid:
-            debt = self._open.get(id)
+        debt = self._find(id)
         return None if debt is None else debt.invocation
 
-    def pay(self, activation: Activation) -> bool:
-        """Complete an invocation. False if that has been done already: then this changes nothing."""
-        with self._paid:
-            debt = self._open.pop(activation.activation_id, None)
-            self._paid.notify_all()
+    def answer_of(self, id: ActivationId) -> Activation | None:
+        """What an invocation was answered that is not finished yet."""
+        debt = self._find(id)
+        return None if debt is None else debt.answer
+
+    def answer(self, activation: Activation) -> bool:
+        """Give an invocation its answer. False if it has one already: then this changes nothing."""
+        debt = self._find(activation.activation_id)
         if debt is None:
             return False
-        debt.future.set_result(activation)
+        with debt.paying:
+            return _answer(debt, activation)
+
+    def finish(self, activation: Activation) -> bool:
+        """Tell that an invocation is finished, and answer it if nobody has. False if that was told already: then
+        this changes nothing.
+        """
+        debt = self._find(activation.activation_id)
+        if debt is None:
+            return False
+        with debt.paying:
+            if debt.is_finished:
+                return False
+            debt.is_finished = True
+            _answer(debt, activation)
+            try:
+                debt.hearer.finished(activation)
+            except Exception:  # a mistake of who is told: the record is owed all the same
+                logger.exception("the end of activation %s was not heard", activation.activation_id)
+        with self._paid:
+            del self._open[activation.activation_id]
+            self._paid.notify_all()
         return True
 
     def wait_until_paid(self, timeout_s: float) -> bool:
@@ -58,8 +115,24 @@ class Debts:
         with self._paid:
             return self._paid.wait_for(lambda: not self._open, timeout_s)
 
+    def _find(self, id: ActivationId) -> _Debt | None:
+        with self._paid:
+            return self._open.get(id)
+
     def __len__(self) -> int:
         return len(self._open)
 
     def __repr__(self) -> str:
         return f"<Debts: {len(self)} open>"
+
+
+def _answer(debt: _Debt, activation: Activation) -> bool:
+    if debt.answer is not None:
+        return False
+    debt.answer = activation
+    try:
+        debt.hearer.answered(activation)
+    except Exception:  # a mistake of who is told: the future and the end are owed all the same
+        logger.exception("the answer of activation %s was not heard", activation.activation_id)
+    debt.future.set_result(activation)
+    return True

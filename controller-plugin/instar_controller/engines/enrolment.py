@@ -33,8 +33,8 @@ class Enrolment:
         self._everywhere = everywhere
         self._lock = threading.Lock()  # for what follows
         self._entries: dict[str, Entry] = {}
-        self._past: OrderedDict[int, Collection[str]] = OrderedDict()
-        self._revisions: dict[int, Collection[str]] = {}
+        self._past: OrderedDict[int | str, Collection[str]] = OrderedDict()
+        self._revisions: dict[int | str, Collection[str]] = {}
         self._located: dict[str, str] = {}
 
     def entry(self, action: str) -> Entry | None:

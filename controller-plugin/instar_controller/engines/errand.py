@@ -31,7 +31,7 @@ from instar_controller.whisk import transformation as transformations
 from instar_controller.whisk import weights
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.invocation import Invocation
-from instar_controller.whisk.response import Disconnected, Outcome, Replied, TimedOut
+from instar_controller.whisk.response import Disconnected, Outcome, Replied, Response, TimedOut
 
 SHUTTING_DOWN = 503  # what a container answers that is about to go and has not begun
 
@@ -173,9 +173,11 @@ class Errand:
             return Seen(activation, None)
         return Seen(activation, _reason(removal.after_run(outcome), invocation))
 
-    def give_up(self, invocation: Invocation) -> Activation:
-        """The activation of a job for which no container was to be had."""
-        return self._activation(invocation, Course(), responses.of_failed_start())
+    def give_up(self, invocation: Invocation, response: Response | None = None) -> Activation:
+        """The activation of a job for which no container was to be had: the platform's fault, unless `response` says
+        otherwise.
+        """
+        return self._activation(invocation, Course(), response or responses.of_failed_start())
 
     def _wake(self, run: Run) -> Unseen | None:
         if not run.is_paused:
@@ -217,7 +219,7 @@ class Errand:
             return interval, TimedOut(limit_ms)  # it answered in the last moment: too late all the same
         return interval, outcome
 
-    def _activation(self, invocation: Invocation, course: Course, response: responses.Response) -> Activation:
+    def _activation(self, invocation: Invocation, course: Course, response: Response) -> Activation:
         return records.activation(invocation, course, response, now_ms=self._clock.now_ms())
 
 

@@ -1,12 +1,13 @@
 """The engine: takes invocations on, has the scheduler decide, and carries out what it commands.
 
-From the moment `submit` has accepted an invocation exactly one completion is owed, whatever breaks
-(`debts.py`): every thread that works on a job ends by paying for it, and a mistake of our own is caught
-where commands are carried out.
+From the moment `submit` has accepted an invocation two promises are owed, each exactly once and in this order,
+whatever breaks (`debts.py`): it is *answered* as soon as its function has answered, with the record without its log;
+and it is *finished*, with the record as it is kept. Every thread that works on a job ends by paying for it, and a
+mistake of our own is caught where commands are carried out.
 
 The scheduler is called under one lock and only here. Its commands are carried out without the lock, by
 threads that may block. A caller gets its answer before the log is read; a container serves again once its
-log is read; the record with its log goes into the store last.
+log is read; the record with its log is kept last.
 """
 
 from __future__ import annotations
@@ -18,22 +19,25 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from instar_controller.cluster_ports import Records
 from instar_controller.engines import logs, messages
-from instar_controller.engines.debts import Debts
+from instar_controller.engines.debts import NOBODY, Debts, Hearer
 from instar_controller.engines.errand import Errand, Made, Spoiled, Unseen, Untouched
 from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Transformation, Work
 from instar_controller.engines.scheduler import PoolSettings, Scheduler
-from instar_controller.errors import ContainerError, OverloadedError, StoreError
+from instar_controller.errors import ContainerError, ImageError, OverloadedError, StoreError
 from instar_controller.policies import estimates
 from instar_controller.policies.estimates import Estimate
 from instar_controller.policies.observations import Booted, Observation, Slept
 from instar_controller.policies.removal import Reason, Why
 from instar_controller.policies.snapshot import ContainerId, Job
-from instar_controller.ports import Clock, Containers, Delivery, Ending, Log, Store, Weights
+from instar_controller.ports import Clock, Containers, Delivery, Ending, Log, PendingLog, Weights
+from instar_controller.whisk import response as responses
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.invocation import Invocation
+from instar_controller.whisk.response import Response
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +54,7 @@ NEWS = frozenset(
     }
 )
 NO_LOG = Log((), is_complete=True, is_truncated=False)
+UNREAD = Log((), is_complete=False, is_truncated=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +65,7 @@ class EngineSettings:
     threads: int = 64  # a container keeps one busy, two when it is removed; a finished job one for a moment
     queue_length: int = 1024  # jobs that may wait; beyond, callers are told to come back
     log_wait_ms: int = 2000  # for the sentinels of an answered run, or the end of a container's streams
+    unmarked_log_wait_ms: int = 100  # for the lines of an image that may know of no sentinels
     removal_s: float = 15.0  # for the containers at the very end; what is left then is killed
     max_result_bytes: int = 1 << 20
 
@@ -71,7 +77,7 @@ class Invoker:
     def __init__(
         self,
         containers: Containers,
-        store: Store,
+        records: Records,
         clock: Clock,
         weights: Weights,
         *,
@@ -89,7 +95,7 @@ class Invoker:
         by the thread that saw to it."""
         numbers = itertools.count(1)
         self._containers = containers
-        self._store = store
+        self._records = records
         self._clock = clock
         self._weights = weights
         self._settings = settings
@@ -101,6 +107,7 @@ class Invoker:
         self._lock = threading.Lock()  # for what follows
         self._scheduler = Scheduler(pool, lambda: ContainerId(f"c{next(numbers)}"), estimate)
         self._deliveries: dict[ActivationId, Delivery] = {}  # of the starts that are under way
+        self._failures: dict[ActivationId, Response] = {}  # what is to be said where it is the user's fault
         self._is_closing = False
         self._alarm_s: float | None = None  # what the timer waits for
         self._alarm = threading.Condition(self._lock)  # it has to be sooner
@@ -113,14 +120,17 @@ class Invoker:
         self._timer.start()
         self._tell(Scheduler.tick)
 
-    def submit(self, invocation: Invocation) -> Future[Activation]:
-        """Take an invocation on: see `ports.Invocations`."""
+    def submit(self, invocation: Invocation, hearer: Hearer = NOBODY) -> Future[Activation]:
+        """Take an invocation on: see `ports.Invocations`. The `hearer` is told of the answer before the future
+        is, and of the end.
+        """
         action = invocation.action
-        job = Job(invocation.container_key, action.exec.kind, action.limits.memory_mb, action.shares_containers)
+        kind = action.exec.container_kind
+        job = Job(invocation.container_key, kind, action.limits.memory_mb, action.shares_containers)
         with self._lock:
             if self._is_closing or self._scheduler.waiting >= self._settings.queue_length:
                 raise OverloadedError()
-            future = self._debts.owe(invocation)
+            future = self._debts.owe(invocation, hearer)
         work = Work(invocation.activation_id, job)
         try:
             self._tell(lambda scheduler, now_s: scheduler.submit(work, now_s))
@@ -203,7 +213,7 @@ class Invoker:
             if isinstance(command, (Run, Start, Pause)):
                 self._break(command.container, Reason(Why.OUR_MISTAKE, "see the server's log"))
             if isinstance(command, (Run, Fail)):
-                self._fail(command.work)
+                self._settle(command.work)
 
     def _boot(self, start: Start) -> None:
         id = start.container
@@ -215,6 +225,9 @@ class Invoker:
         except ContainerError as error:
             level = logging.DEBUG if self._is_closing else logging.WARNING
             logger.log(level, "container %s (%s, %s MB) did not start: %s", id, start.kind, start.memory_mb, error)
+            if start.work is not None and isinstance(error, ImageError):
+                with self._lock:
+                    self._failures[start.work.id] = responses.developer_error(str(error))
             self._tell(lambda scheduler, now_s: scheduler.start_failed(id, now_s))
         else:
             self._on_seen(Booted(start.kind, _since_ms(began_s)))
@@ -266,18 +279,18 @@ class Invoker:
             # The next call of a caller that has its answer must find this container waiting for its log,
             # not busy.
             self._tell(lambda scheduler, now_s: scheduler.answered(id, now_s))
-            self._debts.pay(result.activation)
-            read = log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG
+            self._debts.answer(result.activation)
+            read = self._collect(log, invocation)
             if read.is_complete:
                 self._tell(lambda scheduler, now_s: scheduler.collected(id, now_s))
             else:
                 self._break(id, Reason(Why.LOG_LOST, f"activation {run.work.id}"))
-            self._keep(invocation, result.activation, read)
+            self._finish(invocation, self._with_log(result.activation, invocation, read))
         else:
             self._break(id, result.ruin)  # ends the function if it still runs, and its streams with it
-            self._debts.pay(result.activation)
-            read = log.collect(timeout_ms=self._settings.log_wait_ms) if limit_mb else NO_LOG
-            self._keep(invocation, result.activation, read)
+            self._debts.answer(result.activation)
+            read = self._collect(log, invocation)
+            self._finish(invocation, self._with_log(result.activation, invocation, read))
 
     def _transform(self, run: Run, transformation: Transformation, invocation: Invocation) -> Made | None:
         """Make the donor into the function of this run; None if that could not be, and the job is decided again."""
@@ -309,13 +322,21 @@ class Invoker:
             self._tell(lambda scheduler, now_s: scheduler.put_back(run.container, run.work, reason, now_s))
 
     def _fail(self, work: Work) -> None:
-        """There is no container for this work: complete it as the platform's failure."""
-        invocation = self._debts.get(work.id)
-        if invocation is not None:
-            activation = self._errand.give_up(invocation)
-            self._debts.pay(activation)
+        """There is no container for this work: complete it as the platform's failure, or the image's."""
+        with self._lock:
+            response = self._failures.pop(work.id, None)
+        if (invocation := self._debts.get(work.id)) is not None:
             with self._delivery(work):
-                self._keep(invocation, activation, NO_LOG)
+                self._finish(invocation, self._errand.give_up(invocation, response))
+
+    def _settle(self, work: Work) -> None:
+        """Somebody was interrupted by a mistake of ours: give what is still owed."""
+        answer = self._debts.answer_of(work.id)
+        invocation = self._debts.get(work.id)
+        if answer is None or invocation is None:
+            self._fail(work)
+        else:
+            self._finish(invocation, self._with_log(answer, invocation, UNREAD))
 
     def _send_for_weights(self, work: Work) -> None:
         """A container is started or initialised for this work: its model's weights can come meanwhile."""
@@ -351,15 +372,24 @@ class Invoker:
     def _break(self, id: ContainerId, reason: Reason) -> None:
         self._tell(lambda scheduler, now_s: scheduler.broken(id, reason, now_s))
 
-    def _keep(self, invocation: Invocation, activation: Activation, log: Log) -> None:
-        """Put the record, with its log, into the store, if the namespace wants any."""
-        if not invocation.keeps_record:
-            return
+    def _collect(self, log: PendingLog, invocation: Invocation) -> Log:
+        if invocation.action.limits.logs_mb == 0:
+            return NO_LOG
+        if invocation.action.exec.is_trusted:
+            return log.collect(timeout_ms=self._settings.log_wait_ms)
+        return replace(log.collect(timeout_ms=self._settings.unmarked_log_wait_ms), is_complete=True)
+
+    def _with_log(self, activation: Activation, invocation: Invocation, log: Log) -> Activation:
         limit_mb = invocation.action.limits.logs_mb
         now_ns = self._clock.now_ms() * 1_000_000
-        lines = logs.lines(log, activation.response, limit_mb=limit_mb, now_ns=now_ns)
+        return activation.with_logs(logs.lines(log, activation.response, limit_mb=limit_mb, now_ns=now_ns))
+
+    def _finish(self, invocation: Invocation, activation: Activation) -> None:
+        """Tell that it is finished, and keep its record if the namespace wants any."""
+        if not self._debts.finish(activation) or not invocation.keeps_record:
+            return
         try:
-            self._store.put_activation(activation.with_logs(lines))
+            self._records.put_activation(activation)
         except StoreError as error:
             logger.error("the record of activation %s is lost: %s", activation.activation_id, error)
 

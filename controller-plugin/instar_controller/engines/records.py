@@ -82,6 +82,7 @@ def activation(invocation: Invocation, course: Course, response: Response, *, no
         init_time=None if course.init is None else init_ms,
         binding=invocation.binding,
         instar=_note(course),
+        cause=invocation.cause,
     )
 
 

@@ -30,19 +30,29 @@ SHARING = "sharing"  # whether a container may be this function's and another's,
 NONE = "none"
 
 DEFAULT_MAIN = "main"  # where an action names no entry point
+BLACKBOX = "blackbox"  # the kind of actions that bring their own image
 
 
 @dataclass(frozen=True, slots=True)
 class Exec:
     """An action's code. `binary`: it is base64 of an archive. `main` is None where the user named none.
 
-    `code` is "" in an action that was read for showing only.
+    `code` is "" in an action that was read for showing only. `image` is the user's own, of kind `blackbox` alone;
+    it is told from the runtimes' images by `is_trusted`, which says that the manifest names it: then it is never
+    pulled, and ends its log of an activation with OpenWhisk's sentinels, as the runtimes' images do.
     """
 
     kind: str
     code: str
     binary: bool
     main: str | None = None
+    image: str | None = None
+    is_trusted: bool = True
+
+    @property
+    def container_kind(self) -> str:
+        """What containers can run it: those of its kind, or those of its own image."""
+        return self.kind if self.image is None else f"{BLACKBOX}:{self.image}"
 
     def to_json(self) -> dict[str, Json]:
         """Without the code."""

@@ -54,7 +54,7 @@ class Activation:
     response: Response
     path: str
     kind: str
-    limits: JsonObject  # the action's, as `ActionLimits.to_json` writes them
+    limits: JsonObject | None  # the action's, as `ActionLimits.to_json` writes them; None if it was never read
     timeout: bool  # whether it ran into the action's time limit
     wait_time: int  # from the arrival of the request to the start of /init, or of /run if it was warm
     init_time: int | None = None  # only if /init was sent: this is how clients tell a cold start
@@ -62,6 +62,7 @@ class Activation:
     instar: JsonObject | None = None  # what Instar says about the start: {"start": "cold" | "transformed" | …, …}
     logs: Sequence[str] = ()
     publish: bool = False
+    cause: ActivationId | None = None  # the sequence or composition that it is a step of
 
     def without_bulk(self) -> Activation:
         """As much of it as a list shows: no logs, no result."""
@@ -74,13 +75,18 @@ class Activation:
     def annotations(self) -> list[JsonObject]:
         """The annotations in the order in which stock records have them."""
         pairs: list[tuple[str, Json]] = [] if self.binding is None else [("binding", self.binding)]
-        pairs += [
-            ("path", self.path),
-            ("waitTime", self.wait_time),
-            ("kind", self.kind),
-            ("timeout", self.timeout),
-            ("limits", self.limits),
-        ]
+        if self.limits is None:
+            pairs += [("path", self.path), ("kind", self.kind)]
+        else:
+            pairs += [
+                ("path", self.path),
+                ("waitTime", self.wait_time),
+                ("kind", self.kind),
+                ("timeout", self.timeout),
+                ("limits", self.limits),
+            ]
+        if self.cause is not None:
+            pairs.append(("causedBy", "sequence"))
         if self.init_time is not None:
             pairs.append(("initTime", self.init_time))
         if self.instar is not None:
@@ -115,9 +121,11 @@ class Activation:
         return {**self._shared(), "statusCode": int(self.response.status)}
 
     def _shared(self) -> dict[str, Json]:
+        cause: dict[str, Json] = {} if self.cause is None else {"cause": self.cause}
         return {
             "activationId": self.activation_id,
             "annotations": self.annotations,
+            **cause,
             "duration": self.duration,
             "end": self.end,
             "name": self.name,
@@ -160,14 +168,15 @@ class Activation:
             ),
             path=_text(notes["path"]),
             kind=_text(notes["kind"]),
-            limits=_object(notes["limits"]),
-            timeout=notes["timeout"] is True,
-            wait_time=_number(notes["waitTime"]),
+            limits=_object(notes["limits"]) if "limits" in notes else None,
+            timeout=notes.get("timeout") is True,
+            wait_time=_number(notes.get("waitTime", 0)),
             init_time=None if "initTime" not in notes else _number(notes["initTime"]),
             binding=None if "binding" not in notes else _text(notes["binding"]),
             instar=None if "instar" not in notes else _object(notes["instar"]),
             logs=tuple(_text(line) for line in _sequence(document["logs"])),
             publish=document["publish"] is True,
+            cause=None if "cause" not in document else ActivationId(_text(document["cause"])),
         )
 
 

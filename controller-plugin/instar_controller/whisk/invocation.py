@@ -17,14 +17,15 @@ from instar_controller.whisk.values import Json
 class ContainerKey:
     """What must be equal for an initialised container to serve an invocation.
 
-    `revision` is unique in the whole store, so it stands for the action's code, limits and annotations. The
+    `revision` is unique in the whole store, or among an action's own, so with its name it stands for the action's
+    code, limits and annotations: a number in a store of ours, CouchDB's `_rev` in OpenWhisk's. The
     environment is here too, since a container keeps what it was initialised with: parameters of a package
     may change, and with them the environment, without the action changing.
     """
 
     namespace: str
     action: str
-    revision: int
+    revision: int | str
     environment: tuple[tuple[str, str], ...]
 
 
@@ -41,7 +42,7 @@ class Invocation:
     activation_id: ActivationId
     transaction_id: str
     action: Action
-    revision: int
+    revision: int | str
     namespace: str
     subject: str
     api_key: str
@@ -51,6 +52,7 @@ class Invocation:
     blocking: bool
     binding: str | None = None  # `ns/pkg` of the package binding that it came through
     keeps_record: bool = True  # False: the namespace wants no activation records stored
+    cause: ActivationId | None = None  # of the sequence or composition that it is a step of
 
     @property
     def container_key(self) -> ContainerKey:
