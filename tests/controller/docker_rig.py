@@ -45,8 +45,8 @@ class DockerRig:
         self._owners.add(owner)
         return Plan(owner, network, POOL_MB, {"__OW_API_HOST": "http://api.example"}, {KIND: image or self.image})
 
-    def make(self, plan: Plan | None = None, *, host: str | None = None, **limits: float) -> DockerContainers:
-        made = DockerContainers(engine.connect({"DOCKER_HOST": host or self.host}), plan or self.plan(), **limits)
+    def make(self, plan: Plan | None = None, *, host: str | None = None, **options: Any) -> DockerContainers:
+        made = DockerContainers(engine.connect({"DOCKER_HOST": host or self.host}), plan or self.plan(), **options)
         self._makers.append(made)
         return made
 

@@ -8,7 +8,7 @@ import io
 import json
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 from docker_rig import KIND, DockerRig, Relay
 from worlds import function
 
-from instar_controller.clients.docker import arguments, engine
+from instar_controller.clients.docker import arguments, engine, freezer
 from instar_controller.clients.docker.arguments import Request
 from instar_controller.clients.docker.containers import DockerContainers
+from instar_controller.clients.docker.freezer import Freezer
 from instar_controller.errors import ContainerError, SettingsError
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import NOT_OFFERED, Ending, Log
@@ -46,6 +47,13 @@ def main(args):
     while True:
         block.append(bytearray(b"x") * (1 << 20))
 '''
+
+
+FindFreezer = Callable[[int, str], Freezer | None]
+
+
+def no_freezer(_pid: int, _container: str) -> None:
+    """As where the control groups are not ours to write to."""
 
 
 HOARDING = "block = []\nwhile True:\n    block.append(bytearray(b'x') * (1 << 20))\n"
@@ -89,8 +97,9 @@ def test_the_engine_has_made_what_was_asked_for(docker_rig: DockerRig) -> None:
     assert made["HostConfig"] | host | {"Ulimits": ulimits} == made["HostConfig"]
 
 
-def test_pauses_neither_lose_nor_double_a_line(docker_rig: DockerRig) -> None:
-    containers = docker_rig.make()
+@pytest.mark.parametrize("find_freezer", [freezer.find, no_freezer], ids=["the kernel's", "the engine's"])
+def test_pauses_neither_lose_nor_double_a_line(docker_rig: DockerRig, find_freezer: FindFreezer) -> None:
+    containers = docker_rig.make(find_freezer=find_freezer)
     start(containers)
     init(containers, MANY)
     for number in range(4):
@@ -207,8 +216,38 @@ def test_a_container_that_is_removed_behind_our_back_is_gone(docker_rig: DockerR
     assert containers.remove(C1) == Ending(None)
 
 
-def test_a_paused_container_that_is_woken_behind_our_back_cannot_be_resumed(docker_rig: DockerRig) -> None:
+def test_a_sleeping_container_stands_still_and_goes_on_where_it_was(docker_rig: DockerRig) -> None:
     containers = docker_rig.make()
+    start(containers)
+    pid = docker_rig.attributes(C1)["State"]["Pid"]
+    found = freezer.find(pid, docker_rig.find(C1).id)
+    assert found is not None, "these tests run as root, beside their engine"
+    containers.pause(C1)
+    assert found.is_frozen in found.state.read_text()
+    containers.resume(C1)
+    init(containers, "def main(args):\n    return {}\n")
+    assert found.is_frozen not in found.state.read_text()
+
+
+def test_a_sleeping_container_can_be_removed(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    start(containers)
+    containers.pause(C1)
+    found = docker_rig.find(C1)
+    assert containers.remove(C1) is None
+    assert found.id not in [each.id for each in docker_rig.client.containers.list(all=True)]
+
+
+def test_a_sleeping_container_that_somebody_kills_has_ended(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make()
+    ended = start(containers)
+    containers.pause(C1)
+    docker_rig.kill(C1)
+    assert ended.get(timeout=5) == C1
+
+
+def test_a_paused_container_that_is_woken_behind_our_back_cannot_be_resumed(docker_rig: DockerRig) -> None:
+    containers = docker_rig.make(find_freezer=no_freezer)
     start(containers)
     containers.pause(C1)
     docker_rig.find(C1).unpause()
@@ -287,9 +326,12 @@ def test_an_engine_that_is_not_there_is_named_with_the_way_out() -> None:
     gc.collect()
 
 
-def test_leftovers_of_the_same_server_are_removed_and_of_no_other(docker_rig: DockerRig) -> None:
+@pytest.mark.parametrize("find_freezer", [freezer.find, no_freezer], ids=["the kernel's", "the engine's"])
+def test_leftovers_of_the_same_server_are_removed_and_of_no_other(
+    docker_rig: DockerRig, find_freezer: FindFreezer
+) -> None:
     mine, theirs = docker_rig.plan(), docker_rig.plan()
-    before, other = docker_rig.make(mine), docker_rig.make(theirs)
+    before, other = docker_rig.make(mine, find_freezer=find_freezer), docker_rig.make(theirs)
     for containers, id in ((before, C1), (before, C2), (other, C1)):
         start(containers, id)
     before.pause(C2)

@@ -75,6 +75,14 @@ class Engine:
         status = SIGNALS_FROM - code if code > SIGNALS_FROM else code
         return State(found["Status"] in ("exited", "dead"), status, found["OOMKilled"] is True)
 
+    def process(self, name: str) -> tuple[int, str] | None:
+        """The number of its first process, as the engine's machine counts, and its full id; None if it does not run,
+        or was paused."""
+        with _translated(f"container {name} cannot be inspected"):
+            found = self._api.inspect_container(name)
+        runs = found["State"]["Status"] == "running"
+        return (int(found["State"]["Pid"]), str(found["Id"])) if runs else None
+
     def output(self, name: str) -> Iterator[output.Frame]:
         """What it has written and writes, until it ends."""
         with _translated(f"the log of container {name} cannot be read"):
