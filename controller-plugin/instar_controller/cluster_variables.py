@@ -1,0 +1,253 @@
+"""Every variable that `instar invoker` and `instar dispatcher` read: one table, from which the options of the command
+line and the documentation are made.
+
+One rule: where the stock invoker has a name for something, it is that name, with its meaning and its default; ours
+are called `INSTAR_…`. OpenWhisk's other sources of configuration (`OPENWHISK_CONFIG`, `OPENWHISK_ENCODED_CONFIG`,
+Java's `-D` options) are not read.
+"""
+
+from __future__ import annotations
+
+from instar_controller.configured import (
+    Matching,
+    OneOf,
+    duration_ms,
+    duration_s,
+    hosts,
+    path,
+    port,
+    positive,
+    seconds,
+    size_bytes,
+    size_mb,
+    text,
+    truth,
+)
+from instar_controller.variables import Program, Variable
+
+INVOKER, DISPATCHER = (Program.INVOKER,), (Program.DISPATCHER,)
+DOCKER, PROCESS = "docker", "process"
+FROM_NAME = "from-name"
+TEXT, JSON = "text", "json"
+
+_topic = Matching(r"[a-zA-Z0-9._-]*", "letters, digits, '.', '_' and '-', as in a topic's name")
+_name = Matching(r"[a-zA-Z0-9._-]{1,128}", "at most 128 letters, digits, '.', '_' and '-'")
+_database = Matching(r"[a-z][a-z0-9_$()+/-]*", "a database's name: lower-case letters, digits, and _$()+/-")
+
+# Who this is.
+ID = Variable(
+    "INSTAR_INVOKER_ID",
+    "the number N of the topic `invokerN`; `from-name`: the number at the end of the unique name",
+    Matching(rf"\d+|{FROM_NAME}", f"a whole number from 0 on, or '{FROM_NAME}'"),
+    flag="--id",
+)
+UNIQUE_NAME = Variable(
+    "INVOKER_NAME",
+    "a name that no other invoker has, such as the pod's; shown in `/invokers`",
+    _name,
+    flag="--uniqueName",
+)
+DISPLAYED_NAME = Variable("INSTAR_DISPLAYED_NAME", "a name for people, shown there too", text, flag="--displayedName")
+ZOOKEEPER = Variable(
+    "ZOOKEEPER_HOSTS", "not used: ids come from no ZooKeeper, so `INSTAR_INVOKER_ID` has to be set", text
+)
+DISPATCHED = Variable(
+    "INSTAR_DISPATCHED",
+    "whether work comes from dispatchers, and the id is theirs; then `INSTAR_NODE_NAME` is needed",
+    truth,
+    "false",
+    "--dispatched",
+    INVOKER,
+)
+NODE_NAME = Variable(
+    "INSTAR_NODE_NAME",
+    "this node's name among those of the dispatchers (default: `INVOKER_NAME`)",
+    _name,
+    flag="--name",
+    programs=INVOKER,
+)
+
+# The message bus.
+KAFKA_HOSTS = Variable("KAFKA_HOSTS", "the brokers, `host:port`, with commas between them", hosts, flag="--kafka")
+KAFKA_SECURITY = Variable(
+    "CONFIG_whisk_kafka_common_securityProtocol",
+    "how brokers are spoken to; nothing else is offered",
+    OneOf("PLAINTEXT"),
+    "PLAINTEXT",
+)
+TOPICS_PREFIX = Variable("CONFIG_whisk_kafka_topics_prefix", "what every topic's name begins with", _topic)
+EVENTS_PREFIX = Variable(
+    "CONFIG_whisk_kafka_topics_userEvent_prefix", "what the name of the topic `events` begins with", _topic
+)
+REPLICATION = Variable("CONFIG_whisk_kafka_replicationFactor", "copies of each topic that is made", positive, "1")
+PARTITIONS = Variable("CONFIG_whisk_kafka_topics_invoker_partitions", "partitions of `invokerN`", positive, "1")
+RETENTION = Variable(
+    "CONFIG_whisk_kafka_topics_invoker_retentionMs", "milliseconds that it keeps messages for", positive, "172800000"
+)
+RETENTION_SIZE = Variable(
+    "CONFIG_whisk_kafka_topics_invoker_retentionBytes", "bytes of messages that it keeps", positive, "1073741824"
+)
+SEGMENT_SIZE = Variable(
+    "CONFIG_whisk_kafka_topics_invoker_segmentBytes", "bytes of one of its files", positive, "536870912"
+)
+USER_EVENTS = Variable("CONFIG_whisk_userEvents_enabled", "whether events go to the topic `events`", truth, "false")
+
+# The database.
+COUCHDB_PROTOCOL = Variable("CONFIG_whisk_couchdb_protocol", "`http` or `https`", OneOf("http", "https"), "http")
+COUCHDB_HOST = Variable("CONFIG_whisk_couchdb_host", "the host of CouchDB", text)
+COUCHDB_PORT = Variable("CONFIG_whisk_couchdb_port", "its port", port, "5984")
+COUCHDB_USERNAME = Variable("CONFIG_whisk_couchdb_username", "who we are to it", text)
+COUCHDB_PASSWORD = Variable("CONFIG_whisk_couchdb_password", "the password", text)
+SUBJECTS = Variable("CONFIG_whisk_couchdb_databases_WhiskAuth", "the database of subjects", _database)
+ENTITIES = Variable("CONFIG_whisk_couchdb_databases_WhiskEntity", "the database of actions", _database)
+ACTIVATIONS = Variable("CONFIG_whisk_couchdb_databases_WhiskActivation", "the database of activations", _database)
+PLANS = Variable("INSTAR_PLANS_DATABASE", "the database of plans between models", _database, "instar_plans")
+BLACKLIST_INTERVAL = Variable(
+    "CONFIG_whisk_blacklist_pollInterval",
+    "how often blocked namespaces are asked for",
+    duration_s,
+    "5 minutes",
+    programs=INVOKER,
+)
+
+# Limits of actions.
+PAYLOAD_MAX = Variable(
+    "CONFIG_whisk_activation_payload_max", "the most bytes of a message's arguments, and of a result", size_bytes,
+    "1048576",
+)  # fmt: skip
+MEMORY_MIN = Variable("CONFIG_whisk_memory_min", "the least memory of an action", size_mb, "128m")
+MEMORY_STD = Variable("CONFIG_whisk_memory_std", "its usual memory", size_mb, "256m")
+MEMORY_MAX = Variable("CONFIG_whisk_memory_max", "its most memory", size_mb, "512m")
+TIME_MIN = Variable("CONFIG_whisk_timeLimit_min", "the least time limit", duration_ms, "100 ms", programs=INVOKER)
+TIME_STD = Variable("CONFIG_whisk_timeLimit_std", "the usual time limit", duration_ms, "1 m", programs=INVOKER)
+TIME_MAX = Variable("CONFIG_whisk_timeLimit_max", "the most time limit", duration_ms, "5 m", programs=INVOKER)
+LOG_MIN = Variable("CONFIG_whisk_logLimit_min", "the least log limit", size_mb, "0m", programs=INVOKER)
+LOG_STD = Variable("CONFIG_whisk_logLimit_std", "the usual log limit", size_mb, "10m", programs=INVOKER)
+LOG_MAX = Variable("CONFIG_whisk_logLimit_max", "the most log limit", size_mb, "10m", programs=INVOKER)
+
+# Containers.
+CONTAINERS = Variable(
+    "INSTAR_CONTAINERS",
+    "what containers are made of: `docker`, or `process` for a laptop",
+    OneOf(DOCKER, PROCESS),
+    DOCKER,
+    "--containers",
+    INVOKER,
+)
+USER_MEMORY = Variable(
+    "CONFIG_whisk_containerPool_userMemory",
+    "memory of all action containers of this invoker together",
+    size_mb,
+    "1024m",
+    "--memory",
+    INVOKER,
+)
+PAUSE_GRACE = Variable(
+    "CONFIG_whisk_containerProxy_timeouts_pauseGrace",
+    "after which an unused container is paused",
+    duration_s,
+    "10 seconds",
+    programs=INVOKER,
+)
+IDLE_CONTAINER = Variable(
+    "CONFIG_whisk_containerProxy_timeouts_idleContainer",
+    "after which a paused one is removed",
+    duration_s,
+    "10 minutes",
+    programs=INVOKER,
+)
+MANIFEST = Variable(
+    "RUNTIMES_MANIFEST", "the runtimes manifest, as text (default: Instar's own kinds)", text, programs=INVOKER
+)
+MANIFEST_FILE = Variable(
+    "INSTAR_MANIFEST",
+    "a file with the runtimes manifest, instead of `RUNTIMES_MANIFEST`",
+    path,
+    flag="--manifest",
+    programs=INVOKER,
+)
+RUNTIMES_REGISTRY = Variable(
+    "CONFIG_whisk_containerFactory_runtimesRegistry_url",
+    "registry of the manifest's images that name none",
+    text,
+    programs=INVOKER,
+)
+NETWORK = Variable(
+    "CONFIG_whisk_containerFactory_containerArgs_network",
+    "network of Docker containers; the invoker must reach their addresses",
+    text,
+    "bridge",
+    programs=INVOKER,
+)
+API_HOST_PROTO = Variable(
+    "WHISK_API_HOST_PROTO", "of the address that actions find in `__OW_API_HOST`", text, "https", programs=INVOKER
+)
+API_HOST_NAME = Variable("WHISK_API_HOST_NAME", "the host in it", text, programs=INVOKER)
+API_HOST_PORT = Variable("WHISK_API_HOST_PORT", "the port in it", port, "443", programs=INVOKER)
+PREWARM = Variable(
+    "INSTAR_PREWARM",
+    "stem cells, `KIND:MB:COUNT` with commas between them, or `none` (default: the manifest's)",
+    text,
+    flag="--prewarm",
+    programs=INVOKER,
+)
+IDLE_THRESHOLD = Variable(
+    "INSTAR_IDLE_THRESHOLD",
+    "seconds after which an idle container may become another function",
+    seconds,
+    "60",
+    "--idle-threshold",
+    INVOKER,
+)
+SHARE_ACROSS = Variable(
+    "INSTAR_SHARE_ACROSS_NAMESPACES",
+    "whether they may become functions of other namespaces, too",
+    truth,
+    "false",
+    "--share-across-namespaces",
+    INVOKER,
+)
+STORE = Variable(
+    "INSTAR_STORE",
+    "where weights are kept for all containers of the node, or `none` (default: `~/.cache/instar`)",
+    text,
+    flag="--store",
+    programs=INVOKER,
+)
+
+# Nodes and dispatchers.
+DEAD = Variable(
+    "INSTAR_DEAD", "seconds without a heartbeat after which a node is given up", seconds, "10", programs=DISPATCHER
+)
+FENCE = Variable(
+    "INSTAR_FENCE",
+    "seconds without a confirmed heartbeat after which a node starts and acknowledges nothing; less than "
+    "`INSTAR_DEAD`",
+    seconds,
+    "5",
+    programs=INVOKER,
+)
+
+# The program.
+PORT = Variable("PORT", "port of the operations server; 0: any free one", port, "8080", "--port")
+HOST = Variable("INSTAR_HOST", "address that it listens on; in a cluster `0.0.0.0`", text, "127.0.0.1", "--host")
+USERNAME = Variable("CONFIG_whisk_invoker_username", "who may ask it to enable and disable", text, "invoker.user")
+PASSWORD = Variable("CONFIG_whisk_invoker_password", "with this password", text, "invoker.pass")
+STATE = Variable(
+    "INSTAR_STATE",
+    "directory of what has to survive a restart: records that could not be stored yet (default: "
+    "`~/.local/state/instar/NAME`)",
+    path,
+    flag="--state",
+)
+DRAIN = Variable("INSTAR_DRAIN", "seconds that running activations get after SIGTERM", seconds, "30", "--drain")
+LOG_FORMAT = Variable("INSTAR_LOG_FORMAT", "`text` or `json`", OneOf(TEXT, JSON), TEXT, "--log-format")
+LOG_LEVEL = Variable(
+    "INSTAR_LOG_LEVEL",
+    "`debug`, `info`, `warning` or `error`",
+    OneOf("debug", "info", "warning", "error"),
+    "info",
+    "--log-level",
+)
+
+ALL: tuple[Variable[object], ...] = tuple(value for value in list(globals().values()) if isinstance(value, Variable))

@@ -1,0 +1,143 @@
+"""How values are written in OpenWhisk's configuration, and what each means: sizes, durations, switches, addresses.
+
+One rule: a text is taken as OpenWhisk takes it, or refused with a `ValueError` that says what may be written. Nothing
+here knows of which setting a text is the value.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_SIZE = re.compile(r"(\d+)\s*(GB|MB|KB|B|G|M|K)?", re.IGNORECASE)
+_BYTES_IN = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_SECONDS_IN = {
+    **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
+    **dict.fromkeys(("m", "min", "minute", "minutes"), 60.0),
+    **dict.fromkeys(("h", "hour", "hours"), 3600.0),
+    **dict.fromkeys(("d", "day", "days"), 86400.0),
+}
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+
+
+def text(value: str) -> str:
+    """Whatever it is."""
+    return value
+
+
+def path(value: str) -> Path | None:
+    """A file or a directory; None for nothing."""
+    return Path(value).expanduser().absolute() if value else None
+
+
+def size_bytes(value: str) -> int:
+    """`2048m`, `256 MB`, `1 GB`, or a number of bytes."""
+    found = _SIZE.fullmatch(value.strip())
+    if found is None:
+        raise ValueError("write a size, such as '2048m', '256 MB' or a number of bytes")
+    return int(found[1]) * _BYTES_IN[(found[2] or "").upper()[:1]]
+
+
+def size_mb(value: str) -> int:
+    """A size in whole MB (of 1024 × 1024 bytes)."""
+    size = size_bytes(value)
+    if size % _BYTES_IN["M"]:
+        raise ValueError(f"{size} bytes are no whole number of MB; write a size such as '2048m'")
+    return size // _BYTES_IN["M"]
+
+
+def duration_s(value: str) -> float:
+    """`10 seconds`, `10 minutes`, `100ms`, in seconds. A bare number is refused: OpenWhisk would take it for
+    milliseconds, and its reader for seconds."""
+    found = _DURATION.fullmatch(value.strip())
+    if found is None or found[2].lower() not in _SECONDS_IN:
+        raise ValueError("write a duration with its unit, such as '10 seconds', '5 m' or '100 ms'")
+    return float(found[1]) * _SECONDS_IN[found[2].lower()]
+
+
+def duration_ms(value: str) -> int:
+    """A duration in whole milliseconds."""
+    return round(duration_s(value) * 1000)
+
+
+def seconds(value: str) -> float:
+    """A setting of ours: a number of seconds, or a duration with its unit."""
+    try:
+        number = float(value)
+    except ValueError:
+        return duration_s(value)
+    if not 0 <= number < float("inf"):
+        raise ValueError("write a number of seconds from 0 on, or a duration such as '10 seconds'")
+    return number
+
+
+def number(value: str) -> int:
+    """A whole number from 0 on."""
+    if not (value.isascii() and value.isdecimal()):
+        raise ValueError("write a whole number from 0 on")
+    return int(value)
+
+
+def positive(value: str) -> int:
+    """A whole number from 1 on."""
+    if (found := number(value)) == 0:
+        raise ValueError("write a whole number from 1 on")
+    return found
+
+
+def port(value: str) -> int:
+    """A TCP port; 0 is any free one."""
+    if (found := number(value)) > 65535:
+        raise ValueError("write a TCP port, from 1 to 65535, or 0 for any free one")
+    return found
+
+
+def truth(value: str) -> bool:
+    """`true` or `false`."""
+    if value.lower() in _TRUE:
+        return True
+    if value.lower() in _FALSE:
+        return False
+    raise ValueError("write 'true' or 'false'")
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Words between commas."""
+    return tuple(word.strip() for word in value.split(",") if word.strip())
+
+
+def hosts(value: str) -> tuple[str, ...]:
+    """`host:port,host:port`; empty for nothing."""
+    found = words(value)
+    for each in found:
+        host, _, number_of_port = each.rpartition(":")
+        if not host or not number_of_port.isdecimal() or not 0 < int(number_of_port) < 65536:
+            raise ValueError(f"write HOST:PORT, several with commas between them; '{each}' is none")
+    return found
+
+
+class OneOf:
+    """One of a few words."""
+
+    def __init__(self, *words: str) -> None:
+        self._words = words
+
+    def __call__(self, value: str) -> str:
+        if value not in self._words:
+            raise ValueError(f"write one of {', '.join(repr(word) for word in self._words)}")
+        return value
+
+
+class Matching:
+    """A name of certain characters; empty for nothing."""
+
+    def __init__(self, pattern: str, what: str) -> None:
+        self._pattern = re.compile(pattern)
+        self._what = what
+
+    def __call__(self, value: str) -> str:
+        if value and self._pattern.fullmatch(value) is None:
+            raise ValueError(f"write {self._what}")
+        return value
