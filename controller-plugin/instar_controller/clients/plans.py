@@ -21,7 +21,7 @@ import os
 import shutil
 import uuid
 import zlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -121,6 +121,11 @@ class PlanRepository:
         if body.startswith(_PLAN):
             return KeptPlan(rest, estimate)
         return LoadInstead(source, target, estimate, rest.decode())
+
+    def find_all(self, pairs: Iterable[tuple[str, str]], costs: str) -> Mapping[tuple[str, str], Answer]:
+        """What `find` has of these pairs of source and target."""
+        found = ((pair, self.find(*pair, costs)) for pair in pairs)
+        return {pair: answer for pair, answer in found if answer is not None}
 
     def put_roll(self, roll: Roll) -> None:
         """Keep the roll, in the place of an earlier one. Raises `StoreError`."""

@@ -22,9 +22,10 @@ class Entry:
     that lies elsewhere."""
 
     action: str  # `ns/[pkg/]name`
-    revision: int  # of the action's document, which no other one ever had
+    revision: int | str  # of the action's document: a number, or CouchDB's `_rev`
     archived: Mapping[str, str]  # digests
     location: str | None = None  # a path or URL
+    code: str | None = None  # what tells one archive from another, where a store says it without the archive
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +71,10 @@ def _entry(value: Any) -> Entry:
     location = value["location"]
     return Entry(
         str(value["action"]),
-        int(value["revision"]),
+        value["revision"] if isinstance(value["revision"], str) else int(value["revision"]),
         _texts(value["archived"]),
         None if location is None else str(location),
+        value.get("code"),
     )
 
 

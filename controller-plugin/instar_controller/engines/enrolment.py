@@ -1,7 +1,7 @@
 """Which models each function has, and the plans that this makes between functions: see `ports.Plans`.
 
-One rule: a function is known by the revision of its action, so a container of an earlier revision is offered for what
-it really holds, and one of a revision that nobody has looked at yet for nothing.
+One rule: a function is known by its action and that one's revision, so a container of an earlier revision is offered
+for what it really holds, and one of a revision that nobody has looked at yet for nothing.
 """
 
 from __future__ import annotations
@@ -10,15 +10,28 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Collection
+from typing import Protocol
 
-from instar_controller.clients.plans import KeptPlan
-from instar_controller.clients.roll import Entry, Roll
+from instar_controller.clients.plans import Answer, KeptPlan
+from instar_controller.clients.roll import Entry
 from instar_controller.clients.weights import MODEL
-from instar_controller.engines.registry import Registry
 from instar_controller.policies.estimates import PlanOffer
 from instar_controller.whisk.invocation import ContainerKey
 
 PAST = 1024  # revisions that are no action's any more, but may be a container's
+
+
+Revision = tuple[str, int | str]  # of an action
+
+
+class Models(Protocol):
+    """The models that are registered by name, and the plans between them. No method waits."""
+
+    def unregister(self, name: str) -> None:
+        """Forget a name, and its model and plans if no other name has it."""
+
+    def answer_for(self, source: str, target: str) -> Answer | None:
+        """What is known of this pair of digests."""
 
 
 class Enrolment:
@@ -28,13 +41,13 @@ class Enrolment:
     unregistered here. `everywhere` is the location of a model that every container has, if there is one.
     """
 
-    def __init__(self, registry: Registry, *, everywhere: str | None = None) -> None:
-        self.registry = registry
+    def __init__(self, models: Models, *, everywhere: str | None = None) -> None:
+        self._models = models
         self._everywhere = everywhere
         self._lock = threading.Lock()  # for what follows
         self._entries: dict[str, Entry] = {}
-        self._past: OrderedDict[int | str, Collection[str]] = OrderedDict()
-        self._revisions: dict[int | str, Collection[str]] = {}
+        self._past: OrderedDict[Revision, Collection[str]] = OrderedDict()
+        self._revisions: dict[Revision, Collection[str]] = {}
         self._located: dict[str, str] = {}
 
     def entry(self, action: str) -> Entry | None:
@@ -47,8 +60,8 @@ class Enrolment:
             old = self._entries.get(entry.action)
             self._entries[entry.action] = entry
             self._leave(old)
-            self._revisions[entry.revision] = frozenset(entry.archived.values())
-            self._past.pop(entry.revision, None)
+            self._revisions[entry.action, entry.revision] = frozenset(entry.archived.values())
+            self._past.pop((entry.action, entry.revision), None)
             gone = set(_names(old)) - set(_names(entry)) if old else set()
             gone |= self._unused_locations()
         self._unregister(gone)
@@ -68,12 +81,17 @@ class Enrolment:
             gone = self._unused_locations()  # nobody may want it any more
         self._unregister(gone)
 
-    def roll(self) -> Roll:
-        """All of it, to be kept."""
-        costs = self.registry.costs
+    @property
+    def entries(self) -> tuple[Entry, ...]:
+        """What is enrolled."""
         with self._lock:
-            entries, located = tuple(self._entries.values()), dict(self._located)
-        return Roll(self.registry.costs_key, costs.device, entries, located)
+            return tuple(self._entries.values())
+
+    @property
+    def located(self) -> dict[str, str]:
+        """By location: the digest of the model that lies there, of those that actions name."""
+        with self._lock:
+            return dict(self._located)
 
     @property
     def actions(self) -> int:
@@ -87,7 +105,7 @@ class Enrolment:
             sources, targets = self._models_of(donor), self._models_of(job)
         best: PlanOffer | None = None
         for source, target in itertools.product(sorted(sources), sorted(targets)):
-            answer = self.registry.answer_for(source, target)
+            answer = self._models.answer_for(source, target)
             if isinstance(answer, KeptPlan):
                 found = PlanOffer(
                     answer.compressed, answer.estimate.transform_ns / 1e6, answer.estimate.load_ns / 1e6
@@ -100,15 +118,16 @@ class Enrolment:
         return f"<Enrolment of {self.actions} actions>"
 
     def _models_of(self, key: ContainerKey) -> set[str]:
-        models = set(self._revisions.get(key.revision) or self._past.get(key.revision, ()))
+        revision = (key.action, key.revision)
+        models = set(self._revisions.get(revision) or self._past.get(revision, ()))
         location = next((value for name, value in key.environment if name == MODEL), self._everywhere)
         if location and (digest := self._located.get(location.rstrip("/"))):
             models.add(digest)
         return models
 
     def _leave(self, old: Entry | None) -> None:
-        if old is not None and (models := self._revisions.pop(old.revision, None)):
-            self._past[old.revision] = models
+        if old is not None and (models := self._revisions.pop((old.action, old.revision), None)):
+            self._past[old.action, old.revision] = models
             while len(self._past) > PAST:
                 self._past.popitem(last=False)
 
@@ -122,7 +141,7 @@ class Enrolment:
 
     def _unregister(self, names: Collection[str]) -> None:
         for name in names:
-            self.registry.unregister(name)
+            self._models.unregister(name)
 
 
 def name_of(action: str, model: str) -> str:

@@ -7,7 +7,6 @@ else go first.
 from __future__ import annotations
 
 import functools
-import logging
 import multiprocessing
 import os
 import signal
@@ -21,10 +20,9 @@ from instar.plan import plans as encoding
 from instar.plan.costs import Costs
 from instar.plan.outline import Outline
 from instar.plan.plans import LoadInstead
-from instar_controller.clients.plans import Answer, KeptPlan, PlanRepository
+from instar_controller.clients.plans import Answer, KeptPlan
+from instar_controller.engines.repository import Repository
 from instar_controller.errors import StoreError
-
-logger = logging.getLogger(__name__)
 
 OUTLINES = 512  # remembered; one takes some hundreds of kilobytes
 
@@ -45,7 +43,22 @@ class Failed:
     reason: str
 
 
-Result = Answer | Lost | Failed
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """The repository did not answer when it was asked for the models, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unkept:
+    """What came of planning; the repository did not take it, and why."""
+
+    answer: Answer
+    reason: str
+
+
+Result = Answer | Lost | Failed | Unread | Unkept
 
 
 def begin() -> None:
@@ -55,18 +68,20 @@ def begin() -> None:
     threading.Thread(target=_end_with_parent, name="instar-lifeline", daemon=True).start()
 
 
-def plan(repository: PlanRepository, costs: Costs, key: str, pairs: Sequence[Pair]) -> list[Result]:
+def plan(repository: Repository, costs: Costs, key: str, pairs: Sequence[Pair]) -> list[Result]:
     """A result for each pair. Does not raise."""
     return [_plan(repository, costs, key, *pair) for pair in pairs]
 
 
-def _plan(repository: PlanRepository, costs: Costs, key: str, source: str, target: str) -> Result:
+def _plan(repository: Repository, costs: Costs, key: str, source: str, target: str) -> Result:
     try:
         before, after = _outline(repository, source), _outline(repository, target)
         if before is None or after is None:
             _outline.cache_clear()  # it remembers what is absent, too
             return Lost(source if before is None else target)
         answer = proven(before, after, costs)
+    except StoreError as error:
+        return Unread(str(error))
     except Exception as error:  # one pair's mistake is not to cost the others their plans
         return Failed(f"{type(error).__name__}: {error}")
     if isinstance(answer, Failed):
@@ -74,7 +89,7 @@ def _plan(repository: PlanRepository, costs: Costs, key: str, source: str, targe
     try:
         repository.put(source, target, key, answer)
     except StoreError as error:
-        logger.warning("a plan is used, but not kept: %s", error)
+        return Unkept(answer, str(error))
     return answer
 
 
@@ -92,7 +107,7 @@ def proven(source: Outline, target: Outline, costs: Costs) -> Answer | Failed:
 
 
 @functools.lru_cache(OUTLINES)
-def _outline(repository: PlanRepository, digest: str) -> Outline | None:
+def _outline(repository: Repository, digest: str) -> Outline | None:
     return repository.outline(digest)
 
 

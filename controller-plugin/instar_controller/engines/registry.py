@@ -2,7 +2,8 @@
 
 One rule: who asks for a plan never waits. `answer_for` looks into a dictionary; a thread of the registry's own reads
 the repository and hands what is not there to a pool of processes, which exist only while there is something to plan.
-A process that dies takes nothing with it: what it had is planned again by another.
+A process that dies takes nothing with it: what it had is planned again by another. While the repository does not
+answer nothing is planned, and what it did not take is offered to it again.
 
 A model has a plan to itself, too: two actions may have the same one. It does not decide when a plan is worth its
 while: the planner has, with the costs of the node's device.
@@ -13,27 +14,31 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import threading
-from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 
 from instar import package
 from instar.package import Package
 from instar.plan.costs import Costs
 from instar.plan.plans import LoadInstead
 from instar_controller.clients import plans
-from instar_controller.clients.plans import Answer, KeptPlan, PlanRepository
+from instar_controller.clients.plans import Answer, KeptPlan
 from instar_controller.engines import planning
-from instar_controller.engines.planning import Failed, Lost, Pair, Result
+from instar_controller.engines.pauses import Pause
+from instar_controller.engines.planning import Failed, Lost, Pair, Result, Unkept, Unread
+from instar_controller.engines.repository import Repository
 from instar_controller.errors import StoreError
 
 logger = logging.getLogger(__name__)
 
 BATCH = 16  # pairs that a process plans at a time: some tens of milliseconds, and little to do again
 TRIES = 3  # a pair that may have ended so many processes is left without a plan
+LOOKED_UP = 256  # pairs that the repository is asked for at a time: one question over the network
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 30.0  # before a repository is asked again that did not answer
 
 
 @dataclass(slots=True)
@@ -60,7 +65,7 @@ class Registry:
 
     def __init__(
         self,
-        repository: PlanRepository,
+        repository: Repository,
         costs: Costs,
         *,
         processes: int = 1,
@@ -77,8 +82,12 @@ class Registry:
         self._answers: dict[Pair, Answer] = {}
         self._owed: OrderedDict[Pair, int] = OrderedDict()  # nobody has begun with them; how many tries have failed
         self._begun: dict[Pair, int] = {}
+        self._absent: deque[Pair] = deque()  # begun, and not in the repository; the thread's own, as what follows
+        self._unkept: dict[Pair, Answer] = {}
+        self._reading = Pause(FIRST_PAUSE_S, LONGEST_PAUSE_S)
+        self._writing = Pause(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._computed = 0
-        self._pool: ProcessPoolExecutor | None = None  # the thread's own, as is what comes out of `_events`
+        self._pool: ProcessPoolExecutor | None = None  # and what comes out of `_events` is the thread's, too
         self._events: SimpleQueue[_Batch | None] = SimpleQueue()  # None: look around
         self._is_closed = False
         self._thread = threading.Thread(target=self._run, name="instar-registry", daemon=True)
@@ -195,6 +204,7 @@ class Registry:
         """The registry's thread."""
         running = 0
         while True:
+            self._keep_unkept()
             while running < self._processes and not self._is_closed and (pairs := self._next_pairs()):
                 self._submit(pairs)
                 running += 1
@@ -205,26 +215,78 @@ class Registry:
                 return
             if not running:
                 self._on_idle()
-            batch = self._events.get()
+            batch = self._next_batch(can_plan=running < self._processes)
             if batch is not None:
                 running -= 1
                 self._settle(batch)
 
+    def _next_batch(self, *, can_plan: bool) -> _Batch | None:
+        """The next one that has ended; None if it is time to look around."""
+        pauses_s: list[float] = []
+        if self._unkept and not self._is_closed:
+            pauses_s.append(self._writing.left_s)
+        if self._owed and can_plan and not self._is_closed:
+            pauses_s.append(self._reading.left_s)
+        try:
+            return self._events.get(timeout=min(pauses_s, default=None))
+        except Empty:
+            return None
+
+    def _not_read(self, reason: object) -> None:
+        if self._reading.failed():
+            logger.warning("nothing is planned for now: %s", reason)
+
+    def _not_kept(self, reason: object) -> None:
+        if self._writing.failed():
+            logger.warning("plans are used, but not kept for now: %s", reason)
+
     def _next_pairs(self) -> list[Pair]:
         """Pairs that are not in the repository, and have been begun now."""
-        missing: list[Pair] = []
-        while len(missing) < BATCH and not self._is_closed:
-            with self._changed:
-                if not self._owed:
-                    break
-                pair, tries = self._owed.popitem(last=False)
-                self._begun[pair] = tries
-            answer = self._repository.find(*pair, self.costs_key)
-            if answer is None:
-                missing.append(pair)
-            else:
-                self._keep(pair, answer)
-        return missing
+        if self._reading.left_s:
+            return []
+        while len(self._absent) < BATCH and not self._is_closed and (pairs := self._begin()):
+            try:
+                found = self._repository.find_all(pairs, self.costs_key)
+            except StoreError as error:
+                self._not_read(error)
+                self._put_back(pairs)
+                return []
+            self._reading.succeeded()
+            for pair in pairs:
+                if pair in found:
+                    self._keep(pair, found[pair])
+                else:
+                    self._absent.append(pair)
+        return [self._absent.popleft() for _ in range(min(BATCH, len(self._absent)))]
+
+    def _begin(self) -> list[Pair]:
+        with self._changed:
+            count = min(LOOKED_UP, len(self._owed))
+            begun = [self._owed.popitem(last=False) for _ in range(count)]
+            self._begun.update(begun)
+        return [pair for pair, _ in begun]
+
+    def _put_back(self, pairs: Iterable[Pair]) -> None:
+        """Owe pairs again with which nobody could begin."""
+        with self._changed:
+            for pair in pairs:
+                tries = self._begun.pop(pair)
+                if self._is_wanted(pair):
+                    self._owed[pair] = tries
+            self._changed.notify_all()
+
+    def _keep_unkept(self) -> None:
+        """Offer to the repository once more what it did not take."""
+        if not self._unkept or self._writing.left_s or self._is_closed:
+            return
+        try:
+            for pair, answer in list(self._unkept.items()):
+                if pair in self._answers:
+                    self._repository.put(*pair, self.costs_key, answer)
+                del self._unkept[pair]
+            self._writing.succeeded()
+        except StoreError as error:
+            self._not_kept(error)
 
     def _submit(self, pairs: Sequence[Pair]) -> None:
         try:
@@ -261,6 +323,14 @@ class Registry:
             case KeptPlan() | LoadInstead():
                 self._computed += 1
                 self._keep(pair, result)
+            case Unkept(answer, reason):
+                self._computed += 1
+                self._keep(pair, answer)
+                self._unkept[pair] = answer
+                self._not_kept(reason)
+            case Unread(reason):
+                self._put_back([pair])
+                self._not_read(reason)
             case Lost(digest):
                 self._try_again(pair, f"the model {digest} cannot be read")
             case Failed(reason):
@@ -281,7 +351,7 @@ class Registry:
         try:
             self._repository.put_model(digest, model.model_json)
         except StoreError as error:
-            logger.warning("%s", error)
+            self._not_read(error)
 
     def _try_again(self, pair: Pair, reason: str) -> None:
         with self._changed:
