@@ -51,9 +51,13 @@ class Kind:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All kinds, by family; within a family in the manifest's order."""
+    """All kinds, by family; within a family in the manifest's order.
+
+    `blackboxes` are images of users' actions that count as runtimes' images: trusted, and there already.
+    """
 
     families: Mapping[str, tuple[Kind, ...]]
+    blackboxes: frozenset[str] = frozenset()
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -79,13 +83,20 @@ def parse(document: Json) -> Manifest:
     `SettingsError`.
     """
     runtimes = document.get("runtimes") if isinstance(document, Mapping) else None
-    if not isinstance(runtimes, Mapping) or not runtimes:
+    if not isinstance(document, Mapping) or not isinstance(runtimes, Mapping) or not runtimes:
         raise SettingsError("a runtimes manifest is an object with a field 'runtimes': family -> list of kinds")
     families = {family: _family(family, kinds) for family, kinds in runtimes.items()}
     names = [kind.kind for kinds in families.values() for kind in kinds]
     if twice := {name for name in names if names.count(name) > 1}:
         raise SettingsError(f"the manifest names {', '.join(sorted(twice))} more than once")
-    return Manifest(families)
+    return Manifest(families, _blackboxes(document))
+
+
+def _blackboxes(document: Mapping[str, Json]) -> frozenset[str]:
+    images = document.get("blackboxes") or []
+    if not isinstance(images, list):
+        raise SettingsError("'blackboxes' must be a list of images")
+    return frozenset(_image("blackbox", image) for image in images)
 
 
 def _family(family: str, value: Json) -> tuple[Kind, ...]:

@@ -1,7 +1,7 @@
 """An activation as acknowledgements carry it and documents keep it.
 
-One rule: it can hold whatever OpenWhisk writes, also what `activation.Activation` has no place for (a trigger's, which
-has no duration and no annotations; a sequence's, with some of its own), and gives back exactly that. What a controller
+One rule: it can hold whatever OpenWhisk writes, also what `activation.Activation` has no place for (a trigger's,
+without duration and annotations; a sequence's, with some of its own), and gives back exactly that. What a controller
 insists on is insisted on here.
 """
 

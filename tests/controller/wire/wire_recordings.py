@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from instar_controller.whisk import values
 from instar_controller.whisk.values import Json
@@ -62,3 +63,11 @@ def experiments() -> Iterator[tuple[str, object]]:
 def _entries(folder: str, name: str) -> list[dict[str, str]]:
     entries: list[dict[str, str]] = json.loads((FOLDER / folder / f"{name}.json").read_text("utf-8"))
     return entries
+
+
+def exchanges(path: str) -> Iterator[tuple[str, Any]]:
+    """What the stock invoker posted to PATH of containers, where the body was recorded whole."""
+    for entry in _entries("container", "init-run"):
+        head, _, body = entry["request"].partition("\r\n\r\n")
+        if head.startswith(f"POST {path} ") and "<cut" not in body:
+            yield entry["label"], json.loads(body)
