@@ -30,7 +30,9 @@ RUN echo 'instar:x:65532:' >> /etc/group \
  && chown -R 65532:65532 /var/lib/instar && chmod 0755 /var/lib/instar
 ENV PATH=/opt/instar/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:/sbin \
     LANG=C.UTF-8 \
-    PYTHONDONTWRITEBYTECODE=1
+    PYTHONDONTWRITEBYTECODE=1 \
+    INSTAR_STATE=/var/lib/instar/state \
+    INSTAR_STORE=/var/lib/instar/store
 LABEL org.opencontainers.image.title="Instar controller plugin" \
       org.opencontainers.image.description="instar dispatcher and instar invoker, beside a stock OpenWhisk controller" \
       org.opencontainers.image.version="0.1.0" \
