@@ -1,0 +1,60 @@
+"""What was read of a topic and is not settled: how far its position may be committed.
+
+One rule: the position of a partition is the lowest offset that is not settled, so that whoever reads from there on
+misses nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a message lies. `serial` counts the messages of all partitions as they were read."""
+
+    partition: int
+    offset: int
+    serial: int
+
+
+class Window:
+    """For one thread at a time."""
+
+    def __init__(self, positions: Mapping[int, int]) -> None:
+        self._next = dict(positions)  # by partition: beyond all that was read
+        self._open: dict[int, Place] = {}  # by serial, in its order
+        self._serial = 0
+
+    @property
+    def serial(self) -> int:
+        """What the next message will get."""
+        return self._serial
+
+    @property
+    def oldest(self) -> int:
+        """The serial before which everything is settled."""
+        return next(iter(self._open), self._serial)
+
+    def read(self, partition: int, offset: int) -> Place:
+        """A message was read."""
+        place = Place(partition, offset, self._serial)
+        self._serial += 1
+        self._open[place.serial] = place
+        self._next[partition] = offset + 1
+        return place
+
+    def settle(self, place: Place) -> None:
+        """Nobody needs it again. Settling twice changes nothing."""
+        self._open.pop(place.serial, None)
+
+    def positions(self) -> dict[int, int]:
+        """What may be committed, by partition."""
+        found = dict(self._next)
+        for place in self._open.values():
+            found[place.partition] = min(found[place.partition], place.offset)
+        return found
+
+    def __len__(self) -> int:
+        return len(self._open)
