@@ -31,7 +31,7 @@ FROM_NAME = "from-name"
 TEXT, JSON = "text", "json"
 
 _topic = Matching(r"[a-zA-Z0-9._-]*", "letters, digits, '.', '_' and '-', as in a topic's name")
-_name = Matching(r"[a-zA-Z0-9._-]{1,128}", "at most 128 letters, digits, '.', '_' and '-'")
+_name = Matching(r"[a-zA-Z0-9._-]{1,100}", "at most 100 letters, digits, '.', '_' and '-'")
 _database = Matching(r"[a-z][a-z0-9_$()+/-]*", "a database's name: lower-case letters, digits, and _$()+/-")
 
 # Who this is.

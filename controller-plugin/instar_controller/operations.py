@@ -24,6 +24,7 @@ import string
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import waitress  # type: ignore[import-untyped]
 from flask import Flask, Response, request
@@ -43,21 +44,15 @@ THREADS = 4
 MAX_BODY_BYTES = 1 << 16  # nobody has anything to send
 
 
-class Switch:
-    """Whether the program may be given work, as an operator wants it. Safe for several threads."""
-
-    def __init__(self) -> None:
-        self._is_off = threading.Event()
+class Switch(Protocol):
+    """Whether the program may be given work, as an operator wants it. Safe for several threads; never waits."""
 
     @property
-    def is_on(self) -> bool:
-        return not self._is_off.is_set()
+    def is_enabled(self) -> bool: ...
 
-    def turn_on(self) -> None:
-        self._is_off.clear()
+    def enable(self) -> None: ...
 
-    def turn_off(self) -> None:
-        self._is_off.set()
+    def disable(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +91,10 @@ def create_app(operations: Operations, settings: OperationsSettings) -> Flask:
         return _health(operations.obstacles())
 
     def enable() -> Response:
-        return turn(operations.switch.turn_on, "enabled")
+        return turn(operations.switch.enable, "enabled")
 
     def disable() -> Response:
-        return turn(operations.switch.turn_off, "disabled")
+        return turn(operations.switch.disable, "disabled")
 
     def turn(act: Callable[[], None], state: str) -> Response:
         act()
@@ -107,7 +102,9 @@ def create_app(operations: Operations, settings: OperationsSettings) -> Flask:
         return _text(f"{operations.name} is now {state}.")
 
     def is_enabled() -> Response:
-        return _text('{"enabled":%s}' % ("true" if operations.switch.is_on else "false"))  # stock: JSON, called text
+        return _text(
+            '{"enabled":%s}' % ("true" if operations.switch.is_enabled else "false")
+        )  # stock: JSON, called text
 
     for rule, view, method in (
         ("/ping", ping, "GET"),
