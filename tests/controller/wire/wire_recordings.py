@@ -71,3 +71,8 @@ def exchanges(path: str) -> Iterator[tuple[str, Any]]:
         head, _, body = entry["request"].partition("\r\n\r\n")
         if head.startswith(f"POST {path} ") and "<cut" not in body:
             yield entry["label"], json.loads(body)
+
+
+def cut_documents(kind: str) -> int:
+    """How many documents were recorded without their middle."""
+    return sum(CUT in entry["document"][-100:] for entry in _entries("couchdb", kind))
