@@ -9,10 +9,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from instar_controller.whisk import version
 from instar_controller.whisk.activation import Activation
+from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.response import Response
 from instar_controller.whisk.values import Json, JsonObject
+
+UNKNOWN = "unknown"  # the kind of an action that was not read
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +53,28 @@ class Course:
     boot_ms: int | None = None  # of the container, if it was started for this very job
     origin: Origin | None = None  # of a container that was transformed for this very job
     weights: JsonObject | None = None  # as `whisk.weights.note` tells it
+
+
+def refusal(message: ActivationMessage, response: Response, *, now_ms: int) -> Activation:
+    """The record of an activation whose action was not even read."""
+    action = message.action
+    return Activation(
+        activation_id=message.activation_id,
+        namespace=message.user.namespace,
+        name=action.name,
+        version=action.version or str(version.FIRST),
+        subject=message.user.subject,
+        start=now_ms,
+        end=now_ms,
+        duration=0,
+        response=response,
+        path=action.full_name,
+        kind=UNKNOWN,
+        limits=None,
+        timeout=False,
+        wait_time=0,
+        cause=message.cause,
+    )
 
 
 def activation(invocation: Invocation, course: Course, response: Response, *, now_ms: int) -> Activation:

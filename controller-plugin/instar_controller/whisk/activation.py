@@ -64,6 +64,11 @@ class Activation:
     publish: bool = False
     cause: ActivationId | None = None  # the sequence or composition that it is a step of
 
+    @property
+    def had_container(self) -> bool:
+        """Whether it came as far as a container; else its response says why not."""
+        return self.instar is not None
+
     def without_bulk(self) -> Activation:
         """As much of it as a list shows: no logs, no result."""
         return replace(self, logs=(), response=replace(self.response, result=None))

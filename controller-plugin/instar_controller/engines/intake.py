@@ -1,0 +1,337 @@
+"""Reads a node's topic of work, and hands each message over, once.
+
+One rule: a message is begun only after it was committed that it has been handed over, so a crash never runs it twice.
+One whose action may be run again, or that nobody could look up yet, stays open in what is committed
+(`policies/offsets`), and is read again after a crash; everything else is not.
+
+No more is read than there is room for: neither more messages than may be unfinished, nor any while records pile up.
+So nobody is ever told that we are overloaded; work waits in its topic, where it is safe. One thread reads, commits and
+begins; it waits for the database only a moment, so that work which is known does not wait for work which is not.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+from instar_controller.cluster_ports import Bus, From, Message, Position, Subscription
+from instar_controller.engines.acknowledging import Observer
+from instar_controller.engines.duplicates import Duplicates
+from instar_controller.engines.preparing import Prepared, Runnable
+from instar_controller.engines.sources import Assignment, Source
+from instar_controller.errors import BusError, MalformedError
+from instar_controller.policies import offsets
+from instar_controller.policies.offsets import Place, Progress
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """An assignment that is ours to carry out, where it was read, and when on the monotonic clock."""
+
+    assignment: Assignment
+    place: Place
+    read_s: float
+
+
+class Desk(Protocol):
+    """Who carries out what is read."""
+
+    def look(self, assignment: Assignment) -> Prepared | None:
+        """What an assignment comes to, if that can be told without waiting."""
+
+    def prepare(self, assignment: Assignment) -> Prepared:
+        """What an assignment comes to; called by several threads. Neither this nor `look` ever raises."""
+
+    def begin(self, arrival: Arrival, prepared: Prepared) -> None:
+        """Carry it out, without waiting for that; call `Intake.finished` once it is answered. Never raises."""
+
+    def has_room(self, timeout_s: float) -> bool:
+        """Whether records can be kept; waits for that a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class IntakeSettings:
+    """How much, and how patiently."""
+
+    most_unfinished: int = (
+        16  # of those that were read: running, waiting for a container or for their answer to leave
+    )
+    poll_s: float = 0.5  # for messages, if there is nothing else to do
+    short_poll_s: float = 0.01  # the same while actions are being looked up
+    patience_s: float = 0.05  # with the database, before other messages are read
+    retry_s: float = 0.2  # after the bus has failed; doubles with each failure in a row
+    longest_retry_s: float = 5.0
+    lookups: int = 8  # at once
+
+
+class Intake:
+    """The reader of one source. `start` it, `stop` it, and `close` it once everything is finished."""
+
+    def __init__(
+        self, bus: Bus, source: Source, desk: Desk, observer: Observer, settings: IntakeSettings | None = None
+    ) -> None:
+        self._bus = bus
+        self._source = source
+        self._desk = desk
+        self._observer = observer
+        self._settings = settings or IntakeSettings()
+        self._duplicates = Duplicates()
+        self._changed = threading.Condition()  # guards what follows
+        self._unfinished = 0
+        self._prepared: deque[tuple[Arrival, Prepared]] = deque()
+        self._closed: list[Place] = []
+        self._lookups = 0
+        self._is_stopping = False
+        self._is_closing = False
+        # What follows is the reader's alone.
+        self._progress: dict[int, Progress] = {}
+        self._committed: dict[int, tuple[int, str]] = {}
+        self._due: list[tuple[Arrival, Prepared]] = []
+        self._taken: list[Assignment] = []  # since the last commit
+        self._failures = 0
+        self._hands = ThreadPoolExecutor(self._settings.lookups, "instar-lookup")
+        self._thread = threading.Thread(target=self._run, name="instar-intake", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read, as soon as the bus is there."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read no more; what was read is begun."""
+        with self._changed:
+            self._is_stopping = True
+            self._changed.notify_all()
+
+    def wait_until_finished(self, timeout_s: float) -> bool:
+        """Whether everything that was read is finished, at the latest after so many seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._unfinished == 0, timeout_s)
+
+    def close(self) -> None:
+        """Commit for the last time, and let go. What is not finished stays open, or was handed over."""
+        self.stop()
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+        self._thread.join()
+        self._hands.shutdown(wait=False, cancel_futures=True)
+
+    def finished(self, arrival: Arrival) -> None:
+        """It is answered, and need not be run again. To be called once for each that was begun, by any thread."""
+        self._duplicates.finish(arrival.assignment)
+        with self._changed:
+            self._unfinished -= 1
+            self._closed.append(arrival.place)
+            self._changed.notify_all()
+
+    @property
+    def unfinished(self) -> int:
+        """Messages that were read and are not finished."""
+        return self._unfinished
+
+    def __repr__(self) -> str:
+        return f"<Intake: {self._source.topic}, {self._unfinished} unfinished, {self._lookups} looked up>"
+
+    # The reader's thread.
+
+    def _run(self) -> None:
+        subscription = self._subscribe()
+        if subscription is None:
+            return
+        try:
+            self._read_on(subscription)
+            self._finish_off(subscription)
+        except Exception:  # a mistake of ours: it must be seen, for nothing is read from here on
+            logger.critical("nothing is read any more from %s", self._source.topic, exc_info=True)
+            raise
+        finally:
+            subscription.close()
+
+    def _subscribe(self) -> Subscription | None:
+        """A reader that begins where we were; None if we are stopped before there is one."""
+        while not self._is_stopping:
+            try:
+                reader = self._bus.subscribe(self._source.topic, self._source.group, begin=From.EARLIEST)
+                kept = reader.positions()
+            except BusError as error:
+                self._failed(error)
+                continue
+            self._failures = 0
+            for partition, position in kept.items():
+                progress = offsets.resumed(position.offset, position.note)
+                if not self._source.runs_again:
+                    progress = offsets.fresh(progress.handed)
+                self._progress[partition] = progress
+                self._committed[partition] = (position.offset, position.note)
+            self._source.begin(max((progress.handed for progress in self._progress.values()), default=0))
+            return reader
+        return None
+
+    def _read_on(self, reader: Subscription) -> None:
+        while not self._is_stopping:
+            room = self._room()
+            if room > 0 and self._desk.has_room(self._settings.poll_s):
+                self._receive(self._poll(reader, room))
+            self._collect(patience_s=self._settings.patience_s)
+            self._hand_over(reader)
+
+    def _finish_off(self, reader: Subscription) -> None:
+        """What was read is still begun; then everything that finishes is committed, until we are closed."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._is_closing or self._prepared or self._closed or self._due)
+                is_last = self._is_closing
+            self._collect(patience_s=0.0)
+            self._hand_over(reader)
+            if is_last:
+                return
+
+    def _room(self) -> int:
+        """How many messages may be read now; waits a while if that is none."""
+
+        def room() -> int:
+            if any(progress.is_full for progress in self._progress.values()):
+                return 0
+            return self._settings.most_unfinished - self._unfinished
+
+        with self._changed:
+            if room() <= 0:
+                self._changed.wait_for(
+                    lambda: room() > 0 or self._is_stopping or self._prepared or self._closed, self._settings.poll_s
+                )
+            return room()
+
+    def _poll(self, reader: Subscription, most: int) -> Iterable[Message]:
+        timeout_s = self._settings.short_poll_s if self._lookups or self._closed else self._settings.poll_s
+        try:
+            found = reader.poll(timeout_s=timeout_s, most=most)
+        except BusError as error:
+            self._failed(error)
+            return ()
+        self._failures = 0
+        return found
+
+    def _receive(self, messages: Iterable[Message]) -> None:
+        for message in messages:
+            known = self._progress.get(message.partition) or offsets.fresh(message.offset)
+            progress, is_wanted = offsets.received(known, message.offset)
+            place = Place(message.partition, message.offset, progress.era)
+            assignment = self._understand(message) if is_wanted else None
+            if assignment is None:
+                progress = offsets.closed(progress, place)
+            self._progress[message.partition] = progress
+            if assignment is not None:
+                self._take(Arrival(assignment, place, time.monotonic()))
+
+    def _understand(self, message: Message) -> Assignment | None:
+        """What a message asks of us; None if that is nothing that can be done."""
+        try:
+            assignment = self._source.read(message)
+        except MalformedError as error:
+            where = f"{self._source.topic}, partition {message.partition}, offset {message.offset}"
+            logger.error("a message of %s bytes (%s) is passed over: %s", len(message.value), where, error)
+            self._observer.read("unparsable")
+            return None
+        except Exception:  # a mistake of ours must not stop everybody else's work
+            logger.exception("a message at offset %s of %s cannot be read", message.offset, self._source.topic)
+            self._observer.read("unparsable")
+            return None
+        if assignment is None:
+            self._observer.read("not ours")
+        elif not self._duplicates.admit(assignment):
+            logger.warning("activation %s came again and is passed over", assignment.message)
+            self._observer.read("duplicate")
+            return None
+        return assignment
+
+    def _take(self, arrival: Arrival) -> None:
+        with self._changed:
+            self._unfinished += 1
+        self._taken.append(arrival.assignment)
+        prepared = self._desk.look(arrival.assignment)
+        if prepared is not None:
+            self._due.append((arrival, prepared))
+            return
+        if not self._source.runs_again:
+            self._close(arrival.place)
+        with self._changed:
+            self._lookups += 1
+        looked_up = self._hands.submit(self._desk.prepare, arrival.assignment)
+        looked_up.add_done_callback(lambda future: self._looked_up(arrival, future))
+
+    def _looked_up(self, arrival: Arrival, future: Future[Prepared]) -> None:
+        if future.cancelled():
+            return
+        with self._changed:
+            self._lookups -= 1
+            self._prepared.append((arrival, future.result()))
+            self._changed.notify_all()
+
+    def _collect(self, *, patience_s: float) -> None:
+        """What has been looked up is due; what is finished is closed."""
+        with self._changed:
+            if self._lookups:
+                self._changed.wait_for(lambda: not self._lookups or self._is_closing, patience_s)
+            self._due += self._prepared
+            self._prepared.clear()
+            closed, self._closed = self._closed, []
+        for place in closed:
+            self._close(place)
+
+    def _hand_over(self, reader: Subscription) -> None:
+        """Commit, and begin what is due."""
+        for arrival, prepared in self._due:
+            if not (self._source.runs_again and isinstance(prepared, Runnable) and prepared.may_run_again):
+                self._close(arrival.place)
+        if not self._commit(reader):
+            return  # what is due stays so
+        due, self._due = self._due, []
+        for arrival, prepared in due:
+            self._begin(arrival, prepared)
+
+    def _begin(self, arrival: Arrival, prepared: Prepared) -> None:
+        if self._source.may_act(arrival.assignment):
+            self._desk.begin(arrival, prepared)
+            return
+        logger.warning("activation %s is not begun: it is somebody else's now", arrival.assignment.message)
+        self._observer.read("fenced")
+        self._source.give_up(arrival.assignment)
+        self.finished(arrival)
+
+    def _commit(self, reader: Subscription) -> bool:
+        """Whether the bus knows how far we are."""
+        wanted = {partition: offsets.committed(progress) for partition, progress in self._progress.items()}
+        changed = {partition: at for partition, at in wanted.items() if self._committed.get(partition) != at}
+        if not changed:
+            return True
+        try:
+            reader.commit({partition: Position(*at) for partition, at in changed.items()})
+        except BusError as error:
+            self._failed(error)
+            return False
+        self._failures = 0
+        self._committed.update(changed)
+        taken, self._taken = self._taken, []
+        self._source.take_over(max(progress.handed for progress in self._progress.values()), taken)
+        return True
+
+    def _close(self, place: Place) -> None:
+        self._progress[place.partition] = offsets.closed(self._progress[place.partition], place)
+
+    def _failed(self, error: BusError) -> None:
+        """The bus has failed us: wait a while, longer each time."""
+        level = logging.WARNING if self._failures == 0 else logging.DEBUG
+        logger.log(level, "%s; it is tried again", error)
+        pause_s = min(self._settings.retry_s * 2**self._failures, self._settings.longest_retry_s)
+        self._failures = min(self._failures + 1, 20)
+        with self._changed:
+            before = self._is_stopping
+            self._changed.wait_for(lambda: self._is_closing or self._is_stopping != before, pause_s)
