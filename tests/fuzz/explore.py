@@ -28,7 +28,8 @@ INPUT_BYTES = 1 << 17
 def main() -> None:
     name, found, seconds, runs, seed = sys.argv[1:]
     with atheris.instrument_imports(
-        include=["instar", "zipfile", "tarfile", "tests.fuzz.targets.planted"], enable_loader_override=False
+        include=["instar", "instar_controller.whisk", "zipfile", "tarfile", "tests.fuzz.targets.planted"],
+        enable_loader_override=False,
     ):
         target = importlib.import_module(f"tests.fuzz.targets.{name}").TARGET
     corpus = Path(tempfile.mkdtemp(prefix="instar-corpus-"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import wire_strategies
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from wire_recordings import documents, messages
 
@@ -47,6 +47,7 @@ ODD: list[Any] = [None, True, -1, 1.5, 1 << 70, "", "\0/../x", "é", [], {}, [[]
 
 
 @pytest.mark.parametrize("topic", PARSERS)
+@settings(deadline=None)  # other work on the machine is not the parser's
 @given(data=st.data())
 def test_what_is_written_is_read_as_what_it_was(topic: str, data: st.DataObject) -> None:
     message = data.draw(MESSAGES[topic]())
@@ -54,6 +55,7 @@ def test_what_is_written_is_read_as_what_it_was(topic: str, data: st.DataObject)
 
 
 @pytest.mark.parametrize("topic", PARSERS)
+@settings(deadline=None)
 @given(message=st.binary(max_size=200) | wire_strategies.json_values().map(lambda value: json.dumps(value).encode()))
 def test_no_bytes_do_more_than_be_refused(topic: str, message: bytes) -> None:
     with pytest.raises(MalformedError):

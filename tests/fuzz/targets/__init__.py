@@ -24,6 +24,7 @@ NAMES = (
     "process_frames",
     "http_connections",
     "http_answers",
+    "bus_messages",
 )
 
 
