@@ -140,11 +140,14 @@ def test_a_result_is_found_by_the_activation_not_by_the_transaction() -> None:
 
 def test_a_shrunk_answer_names_the_record() -> None:
     assert OBSERVED["shrunk combined, record already in the database"]["status"] == 200
-    whole = acks.parse(json.dumps({**RESULT, "isSystemError": False, "instance": INSTANCE}).encode())
-    small = acks.shrunk(whole)
-    assert small.to_json() == {**whole.to_json(), "response": whole.activation_id}
-    assert acks.parse(small.encode()) == small
-    assert acks.shrunk(small) == small
+    for fields in (RESULT, {**RESULT, "isSystemError": True, "instance": INSTANCE}):
+        whole = acks.parse(json.dumps(fields).encode())
+        small = acks.shrunk(whole)
+        assert small.to_json() == {**whole.to_json(), "response": whole.activation_id}
+        assert acks.parse(small.encode()) == small
+        assert acks.shrunk(small) == small
+    completion = acks.parse(json.dumps(ACK).encode())
+    assert acks.shrunk(completion) == completion
 
 
 def test_logs_in_a_result_are_passed_on() -> None:

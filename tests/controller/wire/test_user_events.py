@@ -10,6 +10,7 @@ from wire_recordings import Recorded, documents, messages
 from instar_controller.errors import MalformedError
 from instar_controller.whisk import events, stored_activation
 from instar_controller.whisk.events import ActivationBody, MetricBody
+from instar_controller.whisk.parameters import Parameter
 from instar_controller.whisk.values import Json
 from instar_controller.whisk.wire_activation import WireActivation
 
@@ -63,6 +64,14 @@ def test_both_kinds_of_events_are_among_the_recorded() -> None:
 )
 def test_a_status_code_of_the_users_own_is_told(result: Json, code: int | None) -> None:
     assert events.user_defined_status_code(result) == code
+
+
+@pytest.mark.parametrize(("limits", "memory_mb"), [({"memory": 128}, 128), ({}, 0), (None, 0), ({"memory": True}, 0)])
+def test_the_memory_is_that_of_the_actions_limits(limits: Json, memory_mb: int) -> None:
+    record = next(iter(RECORDS.values()))
+    notes = (*(note for note in record.annotations if note.key != "limits"), Parameter("limits", limits))
+    event = events.of(replace(record, annotations=notes), source="invoker0", user_id="u", now_ms=1)
+    assert isinstance(event.body, ActivationBody) and event.body.memory_mb == memory_mb
 
 
 def test_no_event_tells_of_what_does_not_say_which_action_ran() -> None:
