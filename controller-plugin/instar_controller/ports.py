@@ -173,6 +173,10 @@ class Delivery(Protocol):
     def amounts(self) -> Amounts | None:
         """What was there when they were sent for, and what has come since; None if none are known to be needed."""
 
+    def lean_code(self) -> str | None:
+        """The action's code without weights in it that the node's containers find on the node, for as long as this is
+        not closed; None if it is to be sent as it is."""
+
     def close(self) -> None:
         """Nobody asks any more. What is on its way comes all the same."""
 

@@ -37,7 +37,8 @@ MAX_DIM = 2**31
 _SECTIONS = frozenset(
     ["format", "version", "producer", "structure", "model", "signature", "weights", "tensors", "graph"]
 )
-_NEEDED_TO_FETCH = frozenset(["format", "version", "weights", "tensors"])
+_NEEDED_TO_FIND = frozenset(["format", "version", "weights"])
+_NEEDED_TO_FETCH = _NEEDED_TO_FIND | {"tensors"}
 _GRAPH_SECTIONS = frozenset(["version", "symbols", "inputs", "nodes", "outputs"])
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.]{0,255}\Z")
 _BLANKS = re.compile(r"[ \t\n\r]*")
@@ -176,26 +177,40 @@ def decode(data: bytes) -> Package:
     return package
 
 
+def peek_weights(head: bytes) -> Weights:
+    """Which weights a package has; of the beginning of its `model.json` no more is looked at than it takes.
+
+    Raises `PackageError`.
+    """
+    return _decode_weights(_beginning(head, _NEEDED_TO_FIND)["weights"])
+
+
 def decode_weights(head: bytes) -> tuple[Weights, bytes]:
     """What it takes to fetch a package's weights before anybody decodes it: see `Weights` and `pack_spans`.
 
     `head` is the beginning of `model.json` up to its graph at least; what follows its tensors is not looked at. No
     digest is recomputed: what is fetched is held against those that stand here. Raises `PackageError`.
     """
+    found = _beginning(head, _NEEDED_TO_FETCH)
+    weights = _decode_weights(found["weights"])
+    return weights, pack_spans(_decode_tensor(t, weights).span for t in _items(found["tensors"], "tensors"))
+
+
+def _beginning(head: bytes, needed: frozenset[str]) -> dict[str, Any]:
+    """The members of `model.json` up to the last one that is needed. Raises `PackageError`."""
     found: dict[str, Any] = {}
     try:
         for key, value in _members(head.decode("utf-8", "replace")):
             found[key] = value
-            if found.keys() >= _NEEDED_TO_FETCH:
+            if found.keys() >= needed:
                 break
     except (ValueError, RecursionError) as error:
         raise PackageError(
             f"{MODEL_FILE} does not say in its first {len(head)} bytes what to fetch ({error})"
         ) from None
-    if found.keys() < _NEEDED_TO_FETCH or found["format"] != FORMAT or found["version"] != VERSION:
+    if found.keys() < needed or found["format"] != FORMAT or found["version"] != VERSION:
         raise PackageError(f"{MODEL_FILE} is not a model package of version {VERSION}")
-    weights = _decode_weights(found["weights"])
-    return weights, pack_spans(_decode_tensor(t, weights).span for t in _items(found["tensors"], "tensors"))
+    return found
 
 
 def _members(text: str) -> Iterator[tuple[str, Any]]:

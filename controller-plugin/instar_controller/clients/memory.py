@@ -130,6 +130,9 @@ class MemoryDelivery:
     def amounts(self) -> Amounts | None:
         return self.found
 
+    def lean_code(self) -> str | None:
+        return None
+
     def close(self) -> None:
         """Nothing to let go of."""
 

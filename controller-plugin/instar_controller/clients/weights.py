@@ -3,21 +3,29 @@
 One rule: nothing here is waited for. Each start's weights are looked for and sent for by a thread of its own, since
 a source may take its time; the fetcher's own threads bring them. What goes wrong is a line in the log: the container
 looks for its weights, too, follows what is on its way, and says what it lacks.
+
+Weights that lie in an action's archive come into the store after its first start; from then on its archive is sent
+without them (`lean.py`), and the delivery holds them, so that they are not evicted meanwhile.
 """
 
 from __future__ import annotations
 
 import logging
+import os
+import tempfile
 import threading
 from collections import OrderedDict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path
 
 from instar import package
-from instar.errors import InstarError
+from instar.errors import InstarError, SourceError
 from instar.weights import manifest, sources
 from instar.weights.arrival import Arrival
 from instar.weights.fetch import Fetcher
-from instar_controller.clients import wanted
+from instar.weights.pipeline import Urgency
+from instar_controller.clients import lean, wanted
+from instar_controller.clients.lean import Inside, Lean
 from instar_controller.clients.wanted import Wanted
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.weights import Amounts
@@ -27,13 +35,20 @@ logger = logging.getLogger(__name__)
 MODEL = "INSTAR_MODEL"  # in a container's environment: a package that does not lie in its archive
 REMEMBERED = 128  # revisions whose packages are not looked for again, the last ones …
 REMEMBERED_BYTES = 1 << 20  # … but for those that would take more than that, each
+LEAN_BYTES = 64 << 20  # of all archives that are kept without their weights
 
 
 class StoreDelivery:
     """One start's weights. `close` lets go of the files, not of what is on its way."""
 
-    def __init__(self, whose: str) -> None:
+    def __init__(
+        self, whose: str, *, lean_code: str | None = None, held: Sequence[int] = (), on_close: Callable[[], None]
+    ) -> None:
+        """`held` are descriptors of files that are not to go, which this owns. `on_close` is called once."""
         self._whose = whose
+        self._lean_code = lean_code
+        self._held = list(held)
+        self._on_close = on_close
         self._lock = threading.Lock()
         self._arrivals: list[Arrival] = []
         self._is_closed = False
@@ -54,10 +69,17 @@ class StoreDelivery:
                 sum(arrival.fetched_bytes for arrival in self._arrivals),
             )
 
+    def lean_code(self) -> str | None:
+        return self._lean_code
+
     def close(self) -> None:
         with self._lock:
-            self._is_closed = True
+            was_closed, self._is_closed = self._is_closed, True
             left, self._arrivals = self._arrivals, []
+        if not was_closed:
+            for descriptor in self._held:
+                os.close(descriptor)
+            self._on_close()
         for arrival in left:
             if arrival.error is not None:
                 logger.warning("weights of %s do not arrive: %s", self._whose, arrival.error)
@@ -84,11 +106,19 @@ class StoreWeights:
         self._credentials = dict(credentials)
         self._lock = threading.Lock()  # for what follows
         self._remembered: OrderedDict[int | str, tuple[Wanted, ...]] = OrderedDict()
+        self._leans: OrderedDict[int | str, Lean | None] = OrderedDict()  # None: it is sent as it is
         self._is_closed = False
 
     def begin(self, invocation: Invocation) -> StoreDelivery:
-        delivery = StoreDelivery(invocation.action.full_name)
-        if invocation.action.exec.kind in self._kinds and not self._is_closed:
+        is_ours = invocation.action.exec.kind in self._kinds and not self._is_closed
+        code, held = self._lean(invocation) if is_ours else (None, [])
+        delivery = StoreDelivery(
+            invocation.action.full_name,
+            lean_code=code,
+            held=held,
+            on_close=lambda: self._learn(invocation) if is_ours and code is None else None,
+        )
+        if is_ours:
             work = threading.Thread(
                 target=self._send_for, args=(invocation, delivery), name="instar-weights", daemon=True
             )
@@ -114,6 +144,76 @@ class StoreWeights:
                 delivery.add(self._fetcher.begin(each.weights, each.location, spans=each.spans))
             except InstarError as error:
                 logger.warning("weights of %s cannot be sent for: %s", invocation.action.full_name, error)
+
+    # Archives without their weights.
+
+    def _lean(self, invocation: Invocation) -> tuple[str | None, list[int]]:
+        """The archive without its weights if the node has them, and descriptors that hold these there."""
+        with self._lock:
+            found = self._leans.get(invocation.revision)
+            if found is None:
+                return None, []
+            self._leans.move_to_end(invocation.revision)
+        held: list[int] = []
+        for each in found.inside:
+            descriptor = self._hold(each)
+            if descriptor is None:
+                for other in held:
+                    os.close(other)
+                return None, []
+            held.append(descriptor)
+        return found.code, held
+
+    def _hold(self, inside: Inside) -> int | None:
+        try:
+            whole = self._fetcher.store.whole(inside.weights)
+        except InstarError:  # damaged: the container says so, or mends it
+            return None
+        return None if whole is None else whole.descriptor
+
+    def _learn(self, invocation: Invocation) -> None:
+        """After a start with the whole archive: have the next one do with less, if it can."""
+        with self._lock:
+            is_plain = invocation.revision in self._leans and self._leans[invocation.revision] is None
+        if invocation.action.exec.binary and not is_plain and not self._is_closed:
+            threading.Thread(target=self._make_lean, args=(invocation,), name="instar-weights", daemon=True).start()
+
+    def _make_lean(self, invocation: Invocation) -> None:
+        code = invocation.action.exec.code
+        made = lean.lean(code)
+        for each in () if made is None else made.inside:
+            try:
+                self._take_in(code, each)
+            except (InstarError, OSError) as error:
+                if not self._is_closed:
+                    logger.warning("the weights in %s stay there: %s", invocation.action.full_name, error)
+                return  # and another start tries again
+        with self._lock:
+            self._leans[invocation.revision] = made
+            while len(self._leans) > REMEMBERED or self._lean_bytes() > LEAN_BYTES:
+                self._leans.popitem(last=False)
+
+    def _lean_bytes(self) -> int:
+        return sum(len(each.code) for each in self._leans.values() if each is not None)
+
+    def _take_in(self, code: str, inside: Inside) -> None:
+        """Have the store hold what lies in an archive. Raises `InstarError` or `OSError` where it cannot."""
+        if (descriptor := self._hold(inside)) is not None:
+            os.close(descriptor)
+            return
+        with tempfile.NamedTemporaryFile(prefix="instar-weights-") as file:
+            if not lean.copy(code, inside, file):
+                raise SourceError(f"{inside.entry} is not what its package says")
+            file.flush()
+            arrival = self._fetcher.begin(
+                inside.weights, Path(file.name), spans=inside.spans, urgency=Urgency.PREFETCH
+            )
+            try:
+                arrival.wait_all(Urgency.PREFETCH)
+            finally:
+                arrival.close()
+
+    # Weights that lie elsewhere.
 
     def _of_archive(self, invocation: Invocation) -> Sequence[Wanted]:
         if not invocation.action.exec.binary:

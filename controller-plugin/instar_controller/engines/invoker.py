@@ -262,6 +262,8 @@ class Invoker:
         limit_mb = invocation.action.limits.logs_mb
         mark = None if run.transformation is None else messages.mark(invocation)
         with self._delivery(run.work) as delivery:
+            if delivery is not None and (code := delivery.lean_code()) is not None:
+                invocation = invocation.with_code(code)
             try:
                 log = self._containers.begin_log(id, limit_bytes=limit_mb * logs.MIB, mark=mark)
             except ContainerError as error:

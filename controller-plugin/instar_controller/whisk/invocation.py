@@ -6,7 +6,7 @@ One rule: it is complete. Whoever carries it out asks no store and no request fo
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from instar_controller.whisk.action import Action
 from instar_controller.whisk.activation import ActivationId
@@ -59,6 +59,10 @@ class Invocation:
         return ContainerKey(
             self.namespace, self.action.full_name, self.revision, tuple(sorted(self.environment.items()))
         )
+
+    def with_code(self, code: str) -> Invocation:
+        """The same with other code, which does the same."""
+        return replace(self, action=replace(self.action, exec=replace(self.action.exec, code=code)))
 
     def __repr__(self) -> str:
         return f"Invocation({self.activation_id}, {self.action.full_name}@{self.action.version})"

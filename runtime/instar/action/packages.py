@@ -6,6 +6,7 @@ read here, and not run: the executor checks and loads what this finds.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 from collections.abc import Mapping
@@ -15,10 +16,12 @@ from urllib.parse import urlsplit
 from instar import package
 from instar.errors import PackageError
 from instar.weights import manifest, sources
+from instar.weights.store import Store
 
 VARIABLE = "INSTAR_MODEL"
 MAX_PACKAGES = 32
 PEEK_BYTES = 4096
+HEAD_BYTES = 1 << 18  # in which it says which weights it has: enough for 3 GB, and archives are smaller
 READ_BY_EXECUTOR = (package.MODEL_FILE, manifest.WEIGHTS_FILE)
 ARCHIVED = "archive"  # folder of the packages that came in an archive, beside those from elsewhere
 ROOT_NAME = "model"  # of a package at the archive's root, whose folder has no name of its own
@@ -75,17 +78,18 @@ def named(environ: Mapping[str, str], directory: Path, scratch: Path) -> Package
     return ((name, str(folder)),)
 
 
-def set_apart(models: Packages, directory: Path, kept: Path) -> Packages:
+def set_apart(models: Packages, directory: Path, kept: Path, store: Store) -> Packages:
     """Take the packages that lie in an action's directory out of the function's reach, into `kept`.
 
-    What the executor reads of them is moved; links in their places let the function read it, too. The rest of the
-    folders stays the function's. `kept` belongs to this process's user and must not be writable by the function's.
+    What the executor reads of them is moved; links in their places let the function read it, too, as far as it may
+    read the store: an archive can do without weights that the node has. The rest of the folders stays the function's.
+    `kept` belongs to this process's user and must not be writable by the function's.
     """
     root = Path(os.path.realpath(directory))
-    return tuple((name, str(_set_apart(Path(folder), root, kept))) for name, folder in models)
+    return tuple((name, str(_set_apart(Path(folder), root, kept, store))) for name, folder in models)
 
 
-def _set_apart(folder: Path, root: Path, kept: Path) -> Path:
+def _set_apart(folder: Path, root: Path, kept: Path, store: Store) -> Path:
     found = Path(os.path.realpath(folder))
     if not found.is_relative_to(root):
         return folder
@@ -101,7 +105,18 @@ def _set_apart(folder: Path, root: Path, kept: Path) -> Path:
             real.symlink_to(moved)
         else:  # another package has it, too, and was first
             moved.symlink_to(real)
+    if not (found / manifest.WEIGHTS_FILE).exists() and (place := _place_of_weights(apart, store)) is not None:
+        (found / manifest.WEIGHTS_FILE).symlink_to(place)
     return apart
+
+
+def _place_of_weights(folder: Path, store: Store) -> Path | None:
+    """Where the node has the weights that ought to lie beside a `model.json`."""
+    with (folder / package.MODEL_FILE).open("rb") as file, contextlib.suppress(PackageError):  # the executor will say
+        weights = package.peek_weights(file.read(HEAD_BYTES))
+        if weights.uri is None and (place := store.place(weights.digest)).exists():
+            return place
+    return None
 
 
 def _is_package(folder: Path) -> bool:

@@ -14,6 +14,7 @@ from instar.action.frames import Fork, Start
 from instar.proxy.limits import BodyLimits
 from instar.proxy.places import Place, Places
 from instar.proxy.requests import Init, Owner
+from instar.weights.store import Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +37,7 @@ def build(init: Init, place: Place, places: Places, limits: BodyLimits) -> Candi
         archive.activation_script(directory)
         models = packages.find(directory)
         models += packages.named({**os.environ, **init.environ}, directory, place.packages)
-        models = packages.set_apart(models, directory, place.packages)
+        models = packages.set_apart(models, directory, place.packages, Store(places.store))
     except BaseException:
         place.remove()
         raise

@@ -134,6 +134,10 @@ class WatchedDelivery:
         assert not self.is_closed, "nobody may ask any more"
         return self._delivery.amounts()
 
+    def lean_code(self) -> str | None:
+        assert not self.is_closed, "nobody may ask any more"
+        return self._delivery.lean_code()
+
     def close(self) -> None:
         self.is_closed = True
         self._delivery.close()

@@ -32,10 +32,14 @@ class Node:
 
     def send_for(self, invocation: Invocation) -> StoreDelivery:
         delivery = self.weights.begin(invocation)
+        self.join()
+        return delivery
+
+    def join(self) -> None:
+        """Return when its threads have done all that they do."""
         for thread in threading.enumerate():
             if thread.name == "instar-weights":
                 thread.join(WAIT_S)
-        return delivery
 
     def wait_for(self, sent: Parcel) -> None:
         """Return when all of it is there, whoever brings it."""
