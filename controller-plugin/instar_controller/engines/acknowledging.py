@@ -7,8 +7,8 @@ One rule: every activation gets exactly one message that frees its slot, after i
     not blocking                CompletionMessage at the end
     never in a container        CombinedMessage at the end; for who does not wait with the id alone
 
-The user event goes out with the message that frees the slot. What is not known here is whether an assignment may still
-be answered: its source is asked each time, just before a message is sent.
+The user event goes out with the message that frees the slot. What is not known here is whether an assignment may
+still be answered: its source is asked each time, just before a message is sent.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ class Acknowledger:
     def completion(
         self, assignment: Assignment, ack: Ack, activation: Activation | None, on_sent: Callable[[], None]
     ) -> None:
-        """Send what frees the slot; and the user event, if there is an `activation` to tell of. `on_sent` is told when
-        the bus has the first, or is never to have it."""
+        """Send what frees the slot; and the user event, if there is an `activation` to tell of. `on_sent` is told
+        when the bus has the first, or is never to have it.
+        """
 
         self._send(assignment, ack, on_sent)
         if activation is not None and self._topics.events is not None:

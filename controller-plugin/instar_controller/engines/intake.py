@@ -5,8 +5,8 @@ One whose action may be run again, or that nobody could look up yet, stays open 
 (`policies/offsets`), and is read again after a crash; everything else is not.
 
 No more is read than there is room for: neither more messages than may be unfinished, nor any while records pile up.
-So nobody is ever told that we are overloaded; work waits in its topic, where it is safe. One thread reads, commits and
-begins; it waits for the database only a moment, so that work which is known does not wait for work which is not.
+So nobody is ever told that we are overloaded; work waits in its topic, where it is safe. One thread reads, commits
+and begins; it waits for the database only a moment, so that work which is known does not wait for work which is not.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class Desk(Protocol):
     def begin(self, arrival: Arrival, prepared: Prepared) -> None:
         """Carry it out, without waiting for that; call `Intake.finished` once it is answered. Never raises."""
 
-    def has_room(self, timeout_s: float) -> bool:
+    def wait_for_room(self, timeout_s: float) -> bool:
         """Whether records can be kept; waits for that a while."""
 
 
@@ -178,7 +178,7 @@ class Intake:
     def _read_on(self, reader: Subscription) -> None:
         while not self._is_stopping:
             room = self._room()
-            if room > 0 and self._desk.has_room(self._settings.poll_s):
+            if room > 0 and self._desk.wait_for_room(self._settings.poll_s):
                 self._receive(self._poll(reader, room))
             self._collect(patience_s=self._settings.patience_s)
             self._hand_over(reader)

@@ -1,7 +1,7 @@
 """A node: carries out what its source brings, answers for it, and keeps its records.
 
-One rule: from the moment that a message is parsed one completion is owed, and given, whatever breaks. Which parts that
-takes is said here once: reader, lookups, engine, acknowledgements, records; each part sees to its own.
+One rule: from the moment that a message is parsed one completion is owed, and given, whatever breaks. Which parts
+that takes is said here once: reader, lookups, engine, acknowledgements, records; each part sees to its own.
 
 The end is in order, too: no more is read; what runs may end, until time is up; what is left is answered as the
 platform's failure; every answer leaves; and what was committed says what is to be run again.
@@ -35,7 +35,7 @@ OUR_MISTAKE = "The invoker failed to run the action."
 class Backlog(Records, Protocol):
     """Records that pile up while their database is slow."""
 
-    def has_room(self, timeout_s: float) -> bool:
+    def wait_for_room(self, *, timeout_s: float) -> bool:
         """Whether more may come; waits for that a while."""
 
 
@@ -63,8 +63,9 @@ class Node:
         topics: AckTopics,
         settings: NodeSettings | None = None,
     ) -> None:
-        """The `engine` keeps its records in `records`, too, and has a queue for `intake.most_unfinished`; it is closed
-        here, and started by whoever made it. Everything else is closed by its maker, after this."""
+        """The `engine` keeps its records in `records`, too, and has a queue for `intake.most_unfinished`; it is
+        closed here, and started by whoever made it. Everything else is closed by its maker, after this.
+        """
         self._settings = settings or NodeSettings()
         self._preparation = preparation
         self._engine = engine
@@ -99,8 +100,8 @@ class Node:
     def prepare(self, assignment: Assignment) -> Prepared:
         return self._preparation.prepare(assignment.message)
 
-    def has_room(self, timeout_s: float) -> bool:
-        return self._records.has_room(timeout_s)
+    def wait_for_room(self, timeout_s: float) -> bool:
+        return self._records.wait_for_room(timeout_s=timeout_s)
 
     def begin(self, arrival: Arrival, prepared: Prepared) -> None:
         """Carry it out, or answer it: exactly one of them."""
@@ -118,9 +119,9 @@ class Node:
             case Refused(response):
                 self._observer.read("refused")
                 self._refuse(arrival, response, keeps_record=arrival.assignment.message.user.stores_activations)
-            case Blocked(response):
+            case Blocked() as blocked:
                 self._observer.read("blocked")
-                self._turn_away(arrival, response)
+                self._turn_away(arrival, blocked.response)
             case Recognised():
                 self._observer.read("health test")
                 self._recognise(arrival)

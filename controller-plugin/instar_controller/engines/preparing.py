@@ -52,7 +52,9 @@ class Refused:
 class Blocked:
     """It is not run, for its namespace may run nothing; no record is kept."""
 
-    response: Response = Response(Status.APPLICATION_ERROR, {ERROR: BLOCKED})
+    @property
+    def response(self) -> Response:
+        return Response(Status.APPLICATION_ERROR, {ERROR: BLOCKED})
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,7 +125,7 @@ class WatchedRecords(MemoryRecords):
             self._written.append(activation)
             self._changed.notify_all()
 
-    def has_room(self, timeout_s: float) -> bool:
+    def wait_for_room(self, *, timeout_s: float) -> bool:
         with self._changed:
             return self._changed.wait_for(lambda: not self._is_full, timeout_s)
 
