@@ -107,7 +107,7 @@ def parse(value: Json, what: str) -> Fields:
 def decode(message: bytes, what: str) -> Fields:
     """The fields of the object that `message` holds as JSON in UTF-8. Raises `MalformedError`."""
     try:
-        value = values.parse(message)
+        value = values.parse(message, max_depth=values.MAX_MESSAGE_DEPTH)
     except ValueError as error:
         raise MalformedError(f"{what} of {len(message)} bytes is not JSON: {str(error)[:200]}") from error
     return parse(value, what)
@@ -120,8 +120,5 @@ def encode(value: JsonObject) -> bytes:
 
 def shown(value: Json) -> str:
     """A value cut short, for an error."""
-    try:
-        text = values.compact(value)
-    except RecursionError:  # writing has less room on the stack than parsing had
-        return "something nested very deeply"
+    text = values.compact(value)
     return text if len(text) <= 80 else f"{text[:80]}…"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,12 +19,16 @@ from instar_controller.whisk import (
     activation_message,
     events,
     invalidation,
+    locked,
     manifest,
     pings,
+    response,
     stored_action,
     stored_activation,
+    transid,
     values,
 )
+from instar_controller.whisk.response import Status
 
 PARSERS: dict[str, Callable[[bytes], object]] = {
     "invoker0": activation_message.parse,
@@ -102,11 +107,32 @@ def test_a_message_cut_short_anywhere_is_refused(topic: str) -> None:
 @pytest.mark.parametrize("topic", PARSERS)
 @pytest.mark.parametrize("opened", ["[", '{"a":', '{"transid":['])
 def test_a_message_nested_too_deeply_is_refused(topic: str, opened: str) -> None:
-    for depth in (10, 900, 950, 980, 100_000):
+    for depth in (10, 900, 1000, 1099, 1100, 4000, 100_000):
         with pytest.raises(MalformedError):
             PARSERS[topic](opened.encode() * depth)
         with pytest.raises(MalformedError):
             PARSERS[topic](b'{"name":' + b"[" * depth + b"]" * depth + b"}")
+
+
+def test_whatever_a_controller_can_read_it_can_hand_over() -> None:
+    """It reads 1,000 levels; a message that we could not parse would never be answered."""
+    message = json.loads(messages("invoker0")[2].text)
+    text = json.dumps({**message, "content": {"a": "here"}}).replace('"here"', "[" * 999 + "]" * 999)
+    found = activation_message.parse(text.encode())
+    assert activation_message.parse(found.encode()) == found
+    content, _ = locked.merged(found, {})
+    assert values.compact(content) == '{"a":' + "[" * 999 + "]" * 999 + "}"
+
+
+def test_no_result_is_too_deep_for_a_controller() -> None:
+    """It reads 1,000 levels, of which an answer takes some; a deeper result ends as none, not as an unread answer."""
+    for depth, status in ((values.MAX_DEPTH, Status.SUCCESS), (values.MAX_DEPTH + 1, Status.DEVELOPER_ERROR)):
+        body = b'{"a":' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+        result = response.of_run(response.Replied(200, body, len(body)), max_result_bytes=1 << 20)
+        assert result.status is status
+        record = stored_activation.parse(json.loads(documents("activation", "document")[0].text)).activation
+        ack = acks.ResultMessage(transid.parse(None), replace(record, response=result))
+        values.parse(ack.encode(), max_depth=1000)
 
 
 def test_an_error_says_where_and_what_without_repeating_much() -> None:
