@@ -1,8 +1,8 @@
 """Messages that have to arrive, however long the bus does not answer.
 
 One rule: whoever sends one waits for nothing, and is told once the bus has it. What the bus did not take is sent
-again, oldest first, with growing pauses, and what is sent meanwhile queues behind it: so messages of one topic come in
-order but for those that were under way together when the bus failed.
+again, oldest first, with growing pauses, and what is sent meanwhile queues behind it: so messages of one topic come
+in order but for those that were under way together when the bus failed.
 """
 
 from __future__ import annotations
