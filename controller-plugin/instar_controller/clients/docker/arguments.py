@@ -20,6 +20,7 @@ from pathlib import Path
 
 from instar_controller.clients import exchange
 from instar_controller.policies.snapshot import ContainerId
+from instar_controller.whisk.action import BLACKBOX
 from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.values import JsonObject
 
@@ -44,6 +45,7 @@ class Plan:
     images: Mapping[str, str]  # by kind
     store: Path | None = None  # a directory of this machine that has weights for the containers of Instar's images
     stores: Mapping[str, str] = field(default_factory=dict)  # by image of Instar's: where it looks for weights
+    trusted: frozenset[str] = frozenset()  # images of users' actions that are there already, and never pulled
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,27 @@ class Request:
     memory_mb: int
     key: ContainerKey | None
     token: str | None = field(default=None, repr=False)  # of who may transform it, if that is possible at all
+
+
+def image(plan: Plan, kind: str) -> str:
+    """What containers of this kind are made of: the runtime's image, or the user's own, which the kind names."""
+    return plan.images[kind] if kind in plan.images else kind.removeprefix(f"{BLACKBOX}:")
+
+
+def is_users(plan: Plan, kind: str) -> bool:
+    """Whether this kind stands for an image that a user brings along."""
+    return kind not in plan.images and kind.startswith(f"{BLACKBOX}:")
+
+
+def is_pulled(plan: Plan, kind: str) -> bool:
+    """Whether the image is fetched anew for each container."""
+    return is_users(plan, kind) and image(plan, kind) not in plan.trusted
+
+
+def is_latest(image: str) -> bool:
+    """Whether an image's name means whatever is newest: then it has to be pulled, while another may be there."""
+    name = image.rpartition("/")[2]
+    return "@" not in name and name.partition(":")[2] in ("", "latest")
 
 
 def is_instars(plan: Plan, kind: str) -> bool:
@@ -79,12 +102,12 @@ def name(plan: Plan, request: Request) -> str:
 def creation(plan: Plan, request: Request) -> JsonObject:
     """The body of the engine's `POST /containers/create`."""
     memory_bytes = request.memory_mb * MIB
-    image = plan.images[request.kind]
-    environment = {**plan.environment, **_store_variable(plan, image)}
+    made_of = image(plan, request.kind)
+    environment = {**plan.environment, **_store_variable(plan, made_of)}
     if request.token is not None:
         environment[exchange.TOKEN] = request.token
     return {
-        "Image": image,
+        "Image": made_of,
         "Env": [f"{key}={value}" for key, value in environment.items()],
         "Labels": {OWNER: plan.owner},
         "HostConfig": {
@@ -96,7 +119,7 @@ def creation(plan: Plan, request: Request) -> JsonObject:
             "Ulimits": [{"Name": "nofile", "Soft": OPEN_FILES, "Hard": OPEN_FILES}],
             "PidsLimit": PROCESSES,
             "LogConfig": {"Type": "json-file", "Config": {}},
-            **_mounts(plan, image),
+            **_mounts(plan, made_of),
         },
     }
 

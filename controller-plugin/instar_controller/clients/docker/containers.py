@@ -23,17 +23,18 @@ from instar_controller.clients.docker.engine import Engine, lacks
 from instar_controller.clients.docker.freezer import Freezer
 from instar_controller.clients.exchange import Address, Connections
 from instar_controller.clients.logbook import STREAMS, Logbook
-from instar_controller.errors import ContainerError, SettingsError
+from instar_controller.errors import ContainerError, ImageError, SettingsError
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import NOT_OFFERED, UNTOUCHED, Ending, PendingLog
 from instar_controller.whisk.invocation import ContainerKey
-from instar_controller.whisk.response import Disconnected, Outcome, OutOfMemory, Replied, TimedOut
+from instar_controller.whisk.response import EXITED_IN_INIT, Disconnected, Outcome, OutOfMemory, Replied, TimedOut
 
 logger = logging.getLogger(__name__)
 
 PORT = 8080  # where OpenWhisk's runtimes listen
 NODE_STORE = "INSTAR_NODE_STORE"  # in the environment of an image of Instar's: where the node's weights are mounted
 READY = "/ready"  # ours answers once it is up; stock ones answer anything at once
+NO_COMMAND = "executable file not found"  # how the engine says that an image's command is not in it
 KNOCK_S = 0.02  # between two attempts to reach a container that does not listen yet
 OOM_WAIT_S = 0.1  # for the news, after an answer that says that a process died
 
@@ -143,8 +144,10 @@ class DockerContainers:
                 raise ContainerError(f"container {id} is not started: its maker is closed")
             self._containers[id] = container
         try:
-            self._make(container, request)
-            self._await_answer(container)
+            self._bring_up(container, request)
+        except ImageError:
+            self.remove(id)
+            raise
         except ContainerError as error:
             self.remove(id)
             raise ContainerError(f"container {id} did not come up: {error}") from error
@@ -254,6 +257,47 @@ class DockerContainers:
         if container is None or container.is_over:
             raise ContainerError(f"there is no container {id}")
         return container
+
+    def _bring_up(self, container: _Container, request: Request) -> None:
+        """Make a container and wait until it answers. Raises `ImageError` where the image is a user's and to blame,
+        else `ContainerError`.
+        """
+        if not arguments.is_users(self._plan, request.kind):
+            self._make(container, request)
+            self._await_answer(container)
+            return
+        was_pulled = self._pull(request.kind)
+        try:
+            self._make(container, request)
+        except ContainerError as error:
+            if not was_pulled:
+                raise ImageError(_not_pulled(arguments.image(self._plan, request.kind))) from error
+            if NO_COMMAND in str(error):
+                raise ImageError(str(error)) from error
+            raise
+        try:
+            self._await_answer(container)
+        except ContainerError as error:
+            if container.is_leaving:
+                raise
+            logger.info("container %s of a user's image did not come up: %s", container.id, error)
+            raise ImageError(EXITED_IN_INIT) from error
+
+    def _pull(self, kind: str) -> bool:
+        """Fetch a user's image, if it is to be; whether it can be relied on. Raises `ImageError` if it is to be the
+        latest and that cannot be had.
+        """
+        if not arguments.is_pulled(self._plan, kind):
+            return True
+        image = arguments.image(self._plan, kind)
+        try:
+            self._engine.pull(image)
+        except ContainerError as error:
+            logger.warning("%s", error)
+            if arguments.is_latest(image):
+                raise ImageError(_not_pulled(image)) from error
+            return False
+        return True
 
     def _make(self, container: _Container, request: Request) -> None:
         with container.making:
@@ -378,3 +422,8 @@ def _end(container: _Container) -> None:
         container.on_exit(container.id)
     container.has_ended.set()
     container.connections.cut()
+
+
+def _not_pulled(image: str) -> str:
+    """In OpenWhisk's words."""
+    return f"Failed to pull container image '{image}'."

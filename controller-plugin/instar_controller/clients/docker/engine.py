@@ -26,6 +26,7 @@ from instar_controller.whisk.values import JsonObject
 
 LIMIT_S = 60
 PAUSE_LIMIT_S = 10
+PULL_LIMIT_S = 600
 CONNECTIONS = 256  # kept open; each container's log holds one
 SIGNALS_FROM = 128  # an exit status above it names the signal
 
@@ -149,6 +150,16 @@ class Engine:
             except docker.errors.ImageNotFound:
                 return True
             return False
+
+    def pull(self, image: str) -> None:
+        """Fetch an image, by its tag or else the latest, from where its name says."""
+        until_s = time.monotonic() + PULL_LIMIT_S
+        with _translated(f"the image {image} cannot be pulled"):
+            for step in self._api.pull(image, stream=True, decode=True):
+                if "error" in step:
+                    raise ContainerError(f"the image {image} cannot be pulled: {step['error']}")
+                if time.monotonic() > until_s:
+                    raise ContainerError(f"the image {image} cannot be pulled within {PULL_LIMIT_S} s")
 
     def environment(self, image: str) -> Mapping[str, str]:
         """What a container of that image starts with, if nobody says otherwise."""
