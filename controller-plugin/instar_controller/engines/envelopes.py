@@ -6,10 +6,10 @@ must name, and for which life of the node it is meant: another one throws it awa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
-from instar_controller.errors import MalformedError
+from instar_controller.cluster_ports import TopicSettings
 from instar_controller.whisk import activation_message, fields, instances
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.instances import InvokerInstance
@@ -43,6 +43,11 @@ class Marker:
 
 
 Parcel: TypeAlias = Envelope | Marker
+
+
+def topic(invoker: TopicSettings) -> TopicSettings:
+    """How a node's topic is made, where an invoker's is made like this: what fits there fits here in its envelope."""
+    return replace(invoker, partitions=1, max_message_bytes=invoker.max_message_bytes + OVERHEAD_BYTES)
 
 
 def seal(

@@ -92,18 +92,9 @@ class Evidence:
 
     def answered(self, topic: str, since: int, wanted: Collection[ActivationId]) -> dict[ActivationId, Answered]:
         """Which of these activations a controller has answers to, from this offset of its topic on."""
-        begun = self._bus.committed(topic, topic).get(0)
-        end = 0 if begun is None else begun.offset
         names = {id.encode() for id in wanted}
         found: dict[ActivationId, Answered] = {}
-        reached = since
-        for message in self._read(topic, since):
-            if message is None:
-                if reached >= end:
-                    return found
-                continue
-            if message.partition == 0:
-                reached = message.offset + 1
+        for message in self._to_the_end(topic, since):
             if names.isdisjoint(_IDS.findall(message.value)):
                 continue
             try:
@@ -112,7 +103,32 @@ class Evidence:
                 continue
             if ack.activation_id in wanted:
                 found[ack.activation_id] = _with(found.get(ack.activation_id, Answered()), ack)
-        raise AssertionError("a reading ends by returning or raising")
+        return found
+
+    def completed(self, topic: str, since: int, number: int) -> set[ActivationId]:
+        """The activations whose completion by this invoker a controller has, from this offset of its topic on."""
+        found: set[ActivationId] = set()
+        for message in self._to_the_end(topic, since):
+            try:
+                ack = acks.parse(message.value)
+            except MalformedError:
+                continue
+            if not isinstance(ack, ResultMessage) and ack.instance.number == number:
+                found.add(ack.activation_id)
+        return found
+
+    def _to_the_end(self, topic: str, since: int) -> Iterator[Message]:
+        """A controller's messages from `since` on, until no more come and the controller has read no further."""
+        begun = self._bus.committed(topic, topic).get(0)
+        end = 0 if begun is None else begun.offset
+        reached = since
+        for message in self._read(topic, since):
+            if message is not None:
+                if message.partition == 0:
+                    reached = message.offset + 1
+                yield message
+            elif reached >= end:
+                return
 
     def _read(self, topic: str, since: int) -> Iterator[Message | None]:
         """The messages from `since` on, and None whenever there are no more just now. Raises `BusError`, also when it

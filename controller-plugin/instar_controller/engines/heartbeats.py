@@ -14,18 +14,26 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
-from instar_controller.cluster_ports import Bus
+from instar_controller.cluster_ports import Bus, TopicSettings
 from instar_controller.engines import reports
 from instar_controller.engines.ledger import Ledger
 from instar_controller.engines.topics import Topics
-from instar_controller.policies.nodes import Heartbeat, Member
+from instar_controller.policies.nodes import Heartbeat, Member, Stage
 
 logger = logging.getLogger(__name__)
 
 MOST_WARM = 2000  # functions that a heartbeat names: it has to fit into a message
+
+
+RETENTION_MS = 3_600_000  # of heartbeats: a dispatcher that was away for longer has forgotten the dead
+
+
+def topic(invoker: TopicSettings) -> TopicSettings:
+    """How the topic of heartbeats, or of a dispatcher's reports, is made, where an invoker's is made like this."""
+    return replace(invoker, partitions=1, retention_ms=RETENTION_MS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,10 @@ class Heart:
         self._lock = threading.Lock()  # for what follows
         self._incarnation = secrets.token_hex(6)
         self._began: int | None = None  # where this life began in the node's topic
-        self._heard_s: float | None = None  # when the last heartbeat of this life was sent that the bus has taken
+        self._began_s: float | None = None  # when the first heartbeat of this life was sent
+        self._heard_s: float | None = None  # when the last one was sent that the bus has taken
+        self._is_doomed = False
+        self._stage = Stage.WORKING
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="instar-heart", daemon=True)
 
@@ -85,31 +96,50 @@ class Heart:
     def may_act(self, incarnation: str) -> bool:
         """Whether something that was sent to this life of the node may be begun, or answered, now."""
         with self._lock:
-            return incarnation == self._incarnation and self._was_heard_lately()
+            if incarnation != self._incarnation:
+                return False
+            if self._heard_s is None:
+                self._heard_s = self._began_s  # who sent it has heard of this life before the bus could tell us
+            # A life that has let something lie is over, even if it turns out that it was heard.
+            self._is_doomed = self._is_doomed or (self._heard_s is not None and not self._was_heard_lately())
+            return self._heard_s is not None and not self._is_doomed
 
     def start(self) -> None:
         """Begin to beat."""
         self._thread.start()
 
-    def close(self) -> None:
-        """Beat once more, so that everybody knows what is finished, and no more."""
-        self._is_over.set()
-        if self._thread.is_alive():
-            self._thread.join()
+    def leave(self) -> None:
+        """Ask for no more work."""
+        with self._lock:
+            self._stage = Stage.LEAVING
         self.beat()
+
+    def close(self) -> None:
+        """Say that the node has gone, and no more. Nothing may be begun or answered from now on."""
+        self._is_over.set()
+        if not self._thread.is_alive():
+            return  # nobody ever heard of it
+        self._thread.join()
+        with self._lock:
+            self._stage = Stage.GONE
+        self.beat()
+        with self._lock:
+            self._is_doomed = True
 
     def beat(self) -> None:
         """One heartbeat; in a new life if the last one was not heard for too long."""
         with self._lock:
-            if self._heard_s is not None and not self._was_heard_lately():
+            if self._is_doomed or (self._heard_s is not None and not self._was_heard_lately()):
+                self._is_doomed = True
                 if not self._is_quiet():
                     return
                 logger.warning("nobody hears this node; as %s it does nothing any more", self._incarnation)
-                self._incarnation, self._began, self._heard_s = secrets.token_hex(6), None, None
-            page = self._ledger.page(self._incarnation)
+                self._incarnation, self._is_doomed = secrets.token_hex(6), False
+                self._began = self._began_s = self._heard_s = None
+            page, sent_s = self._ledger.page(self._incarnation), self._now()
             if self._began is None:
-                self._began = page.position
-            member, began, sent_s = Member(self._name, self._incarnation), self._began, self._now()
+                self._began, self._began_s = page.position, sent_s
+            member, began, stage = Member(self._name, self._incarnation), self._began, self._stage
         state = self._describe()
         beat = Heartbeat(
             member=member,
@@ -120,6 +150,7 @@ class Heart:
             began=began,
             position=page.position,
             unfinished=page.unfinished,
+            stage=stage,
         )
         sent = self._bus.send(self._topics.nodes, reports.encode_heartbeat(beat))
         sent.add_done_callback(lambda future: self._confirm(member, sent_s, future))

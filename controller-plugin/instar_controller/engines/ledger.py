@@ -14,8 +14,8 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from instar_controller.cluster_ports import Bus
-from instar_controller.engines.envelopes import Envelope
 from instar_controller.engines.reports import Report
+from instar_controller.engines.sources import Assignment
 from instar_controller.engines.topics import Topics
 from instar_controller.errors import MessageTooLargeError
 from instar_controller.policies.nodes import Member, Unfinished
@@ -27,11 +27,10 @@ MOST_AT_ONCE = 10_000  # ids in one report: half of what fits
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """An envelope that was taken over, and the offset at which it came."""
+class Dispatched(Assignment):
+    """An assignment that came from a dispatcher, and what the dispatcher reckons that it takes."""
 
-    offset: int
-    envelope: Envelope
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +43,7 @@ class Page:
 
 
 class Ledger:
-    """Safe for several threads."""
+    """One node's. Safe for several threads."""
 
     def __init__(self, bus: Bus, topics: Topics, name: str) -> None:
         self._bus = bus
@@ -52,7 +51,7 @@ class Ledger:
         self._name = name
         self._lock = threading.Lock()  # for what follows
         self._position = 0
-        self._open: dict[ActivationId, Taken] = {}
+        self._open: dict[tuple[ActivationId, str], Dispatched] = {}  # by activation and life
         self._done: dict[tuple[int, str], list[ActivationId]] = defaultdict(list)  # by dispatcher and life
         self._telling: set[tuple[int, str]] = set()  # of whom a report is on its way
 
@@ -61,25 +60,24 @@ class Ledger:
         with self._lock:
             self._position = position
 
-    def take_over(self, position: int, taken: Iterable[Taken]) -> None:
-        """The node's position in its topic is committed; of what lies before it, these are going to be carried out."""
+    def take_over(self, position: int, assignments: Iterable[Dispatched]) -> None:
+        """The node's position in its topic is committed; of what lies before it, these are to be carried out."""
         with self._lock:
             self._position = max(self._position, position)
-            self._open.update((it.envelope.message.activation_id, it) for it in taken)
+            self._open.update((_key(it), it) for it in assignments)
 
-    def forget(self, id: ActivationId) -> None:
-        """It was not begun after all; what becomes of it is its dispatcher's business."""
+    def forget(self, assignment: Assignment) -> None:
+        """It was not begun, or not answered; what becomes of it is its dispatcher's business."""
         with self._lock:
-            self._open.pop(id, None)
+            self._open.pop(_key(assignment), None)
 
-    def finish(self, id: ActivationId) -> None:
-        """The completion of this activation is on the bus. Its dispatcher gets to know."""
+    def finish(self, assignment: Assignment) -> None:
+        """Its completion is on the bus. Its dispatcher gets to know."""
+        whose = (assignment.instance.number, assignment.life)
         with self._lock:
-            taken = self._open.pop(id, None)
-            if taken is None:
+            if self._open.pop(_key(assignment), None) is None:
                 return
-            whose = (taken.envelope.instance.number, taken.envelope.incarnation)
-            self._done[whose].append(id)
+            self._done[whose].append(assignment.message.activation_id)
         self._tell(whose)
 
     def tell(self) -> None:
@@ -95,11 +93,11 @@ class Ledger:
         busy_mb: dict[int, int] = defaultdict(int)
         with self._lock:
             position = self._position
-            for id, taken in self._open.items():
-                number = taken.envelope.instance.number
-                busy_mb[number] += taken.envelope.memory_mb
-                if taken.envelope.incarnation == incarnation:
-                    unfinished[number].append(Unfinished(id, taken.offset))
+            for (id, life), taken in self._open.items():
+                number = taken.instance.number
+                busy_mb[number] += taken.memory_mb
+                if life == incarnation:
+                    unfinished[number].append(Unfinished(id, taken.offset, taken.memory_mb))
         return Page(position, {number: tuple(found) for number, found in unfinished.items()}, dict(busy_mb))
 
     def __len__(self) -> int:
@@ -128,5 +126,9 @@ class Ledger:
             self._tell(whose)
         else:
             logger.info(
-                "dispatcher %s does not know yet that %s activations are done: %s", whose[0], len(ids), failure
+                "dispatcher %s does not know of %s activations that are done: %s", whose[0], len(ids), failure
             )
+
+
+def _key(assignment: Assignment) -> tuple[ActivationId, str]:
+    return assignment.message.activation_id, assignment.life

@@ -1,34 +1,33 @@
 """A node among those of a cluster's dispatchers: what is for it, whether it may be begun, and when it is done.
 
 One rule, and it is about order: first the position in the node's topic is committed, then the work is entered in the
-book, then the node asks itself whether it may still act, then it begins. So whatever was begun lies before the position
-that dispatchers go by, and what they give to others was not begun.
-
-Who reads the node's topic, runs activations and answers is somebody else (`intake`, `acknowledging`).
+book, then the node asks itself whether it may still act, then it begins. So whatever was begun lies before the
+position that dispatchers go by, and what they give to others was not begun.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
 from instar_controller.cluster_ports import Bus, From, Message, Position, Subscription, TopicSettings
-from instar_controller.engines import envelopes
-from instar_controller.engines.envelopes import Envelope, Marker
+from instar_controller.engines import envelopes, heartbeats
+from instar_controller.engines.envelopes import Marker
 from instar_controller.engines.heartbeats import Heart, HeartSettings, NodeState
-from instar_controller.engines.ledger import Ledger, Taken
+from instar_controller.engines.ledger import Dispatched, Ledger
+from instar_controller.engines.sources import Assignment
 from instar_controller.engines.topics import Topics
-from instar_controller.errors import MalformedError
-from instar_controller.whisk.activation import ActivationId
-
-logger = logging.getLogger(__name__)
 
 
 class Membership:
-    """One node's. `start` it before the first message is admitted, `close` it after the node has drained."""
+    """The source of a node's work (`sources.Source`): its own topic, that dispatchers fill.
+
+    `answers` is the bus that the node's answers go out by. It lives from `begin` on; `close` it after the node.
+    """
+
+    runs_again = False  # a dispatcher sees to what was open at a crash
 
     def __init__(
         self,
@@ -40,11 +39,13 @@ class Membership:
         settings: HeartSettings | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises `SettingsError` for a name that no topic can have."""
-        self.topic = topics.node(name)
+        """`describe` is asked with each heartbeat. Raises `SettingsError` for a name that no topic can have."""
+        self.topic = self.group = topics.node(name)
         self.answers = Answers(bus)
+        self._bus = bus
+        self._topics = topics
         self._ledger = Ledger(bus, topics, name)
-        self._heart = Heart(
+        self.heart = Heart(
             bus,
             self._ledger,
             topics,
@@ -55,49 +56,45 @@ class Membership:
             now=now,
         )
 
-    def start(self, position: int) -> None:
-        """Be known to the dispatchers. The node reads its topic from this offset on."""
+    def prepare(self, settings: TopicSettings) -> None:
+        """Make the topics that the node needs; `settings` as those of an invoker's topic. Raises `BusError`."""
+        self._bus.ensure_topic(self.topic, envelopes.topic(settings))
+        self._bus.ensure_topic(self._topics.nodes, heartbeats.topic(settings))
+
+    def begin(self, position: int) -> None:
         self._ledger.begin(position)
-        self._heart.start()
+        self.heart.start()
 
-    def admit(self, position: int, messages: Sequence[Message]) -> list[Envelope]:
-        """Those of these messages that the node must carry out now: they are committed, up to `position`.
+    def read(self, message: Message) -> Assignment | None:
+        parcel = envelopes.parse(message.value)
+        if isinstance(parcel, Marker):
+            return None
+        return Dispatched(parcel.message, parcel.instance, message.offset, parcel.incarnation, parcel.memory_mb)
 
-        The others are for an earlier life of the node, make no sense, or come too late: they are nobody's, or somebody
-        sees to them who knows.
-        """
-        found = [taken for message in messages if (taken := _open(message)) is not None]
-        self._ledger.take_over(position, found)
-        admitted = []
-        for taken in found:
-            if self.may_act(taken.envelope.incarnation):
-                admitted.append(taken.envelope)
-            else:
-                id = taken.envelope.message.activation_id
-                logger.info("activation %s is left to its dispatcher: it is for another life of this node", id)
-                self._ledger.forget(id)
-        return admitted
+    def take_over(self, position: int, assignments: Sequence[Assignment]) -> None:
+        self._ledger.take_over(position, [it for it in assignments if isinstance(it, Dispatched)])
 
-    def may_act(self, incarnation: str) -> bool:
-        """Whether what was sent to this life of the node may be begun, or answered, now."""
-        return self._heart.may_act(incarnation)
+    def may_act(self, assignment: Assignment) -> bool:
+        return self.heart.may_act(assignment.life)
 
-    def finish(self, id: ActivationId) -> None:
-        """The completion of this activation is on the bus, or the node may not give it any more."""
-        self._ledger.finish(id)
+    def complete(self, assignment: Assignment) -> None:
+        self._ledger.finish(assignment)
 
-    @property
-    def heart(self) -> Heart:
-        return self._heart
+    def give_up(self, assignment: Assignment) -> None:
+        self._ledger.forget(assignment)
 
     @property
     def unfinished(self) -> int:
         """How many activations the node has taken over and not finished."""
         return len(self._ledger)
 
+    def leave(self) -> None:
+        """Ask dispatchers for no more work; what the node has is finished. To be called when it begins to drain."""
+        self.heart.leave()
+
     def close(self) -> None:
-        """Tell what is finished, and say no more."""
-        self._heart.close()
+        """Say what is finished, and no more."""
+        self.heart.close()
 
 
 class Answers:
@@ -138,12 +135,3 @@ class Answers:
     def _arrive(self, _: Future[None]) -> None:
         with self._lock:
             self._on_their_way -= 1
-
-
-def _open(message: Message) -> Taken | None:
-    try:
-        parcel = envelopes.parse(message.value)
-    except MalformedError as error:
-        logger.error("message %s of this node's topic is thrown away: %s", message.offset, error)
-        return None
-    return None if isinstance(parcel, Marker) else Taken(message.offset, parcel)

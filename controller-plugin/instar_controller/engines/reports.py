@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from instar_controller.engines.envelopes import Marker
 from instar_controller.errors import MalformedError
-from instar_controller.policies.nodes import Heartbeat, Member, Unfinished
+from instar_controller.policies.nodes import Heartbeat, Member, Stage, Unfinished
 from instar_controller.whisk import activation, fields
 from instar_controller.whisk.activation import ActivationId
 from instar_controller.whisk.fields import Fields
@@ -44,20 +45,24 @@ def encode_heartbeat(beat: Heartbeat) -> bytes:
             **_member_json(beat.member),
             "memory": beat.memory_mb,
             **kinds,
+            "stage": beat.stage.value,
             "warm": dict(beat.warm),
             "busy": {str(number): mb for number, mb in beat.busy_mb.items()},
             "began": beat.began,
             "position": beat.position,
             "unfinished": {
-                str(number): [[it.offset, it.id] for it in found] for number, found in beat.unfinished.items()
+                str(number): [[it.offset, it.id, it.memory_mb] for it in found]
+                for number, found in beat.unfinished.items()
             },
         }
     )
 
 
-def parse_heartbeat(message: bytes) -> Heartbeat:
-    """Raises `MalformedError`."""
+def parse_news(message: bytes) -> Heartbeat | Marker:
+    """A node's heartbeat, or a marker of a dispatcher's. Raises `MalformedError`."""
     found = fields.decode(message, _HEARTBEAT)
+    if "marker" in found.all:
+        return Marker(found.text("marker"))
     memory_mb = found.number("memory")
     if memory_mb <= 0:
         raise MalformedError(f"{_HEARTBEAT}: 'memory' must be positive, not {memory_mb}")
@@ -73,6 +78,7 @@ def parse_heartbeat(message: bytes) -> Heartbeat:
         unfinished={
             _dispatcher(key): tuple(_unfinished(item) for item in unfinished.array(key)) for key in unfinished.all
         },
+        stage=_stage(found.text("stage")),
     )
 
 
@@ -94,9 +100,18 @@ def _dispatcher(key: str) -> int:
     return int(key)
 
 
+def _stage(text: str) -> Stage:
+    try:
+        return Stage(text)
+    except ValueError:
+        raise MalformedError(f"{_HEARTBEAT}: there is no stage {fields.shown(text)}") from None
+
+
 def _unfinished(item: Json) -> Unfinished:
     match item:
-        case [int(offset), str(id)] if not isinstance(offset, bool):
-            return Unfinished(activation.parse_id(id), offset)
+        case [int(offset), str(id), int(memory_mb)]:
+            return Unfinished(activation.parse_id(id), offset, memory_mb)
         case _:
-            raise MalformedError(f"{_HEARTBEAT}: what is unfinished is an offset and an id, not {fields.shown(item)}")
+            raise MalformedError(
+                f"{_HEARTBEAT}: what is unfinished is an offset, an id and MB, not {fields.shown(item)}"
+            )

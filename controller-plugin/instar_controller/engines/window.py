@@ -19,6 +19,21 @@ class Place:
     serial: int
 
 
+@dataclass(slots=True)
+class Bookmark:
+    """A place in another topic, from which on everything lies that belongs to what is not committed here."""
+
+    value: int
+    candidate: tuple[int, int] | None = None  # the next value, once all messages before that serial are settled
+
+    def move(self, now_at: int, window: Window) -> None:
+        """What is read from now on belongs to nothing before `now_at`."""
+        if self.candidate is not None and window.oldest >= self.candidate[1]:
+            self.value, self.candidate = max(self.value, self.candidate[0]), None
+        if self.candidate is None:
+            self.candidate = (now_at, window.serial)
+
+
 class Window:
     """For one thread at a time."""
 

@@ -28,6 +28,7 @@ class Need:
     memory_mb: int
     concurrency: int = 1  # activations that share a container
     kind: str | None = None  # None: any node will do
+    may_run_twice: bool = False  # its action is idempotent, and says so
 
     def containers_mb(self, activations: int) -> int:
         """The memory of the containers of so many activations at once."""

@@ -31,6 +31,15 @@ class Unfinished:
 
     id: ActivationId
     offset: int
+    memory_mb: int
+
+
+class Stage(Enum):
+    """What a node intends."""
+
+    WORKING = "working"
+    LEAVING = "leaving"  # it finishes what it has taken over, and wants nothing more
+    GONE = "gone"  # it does nothing any more
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,7 @@ class Heartbeat:
     began: int
     position: int
     unfinished: Mapping[int, tuple[Unfinished, ...]]  # by dispatcher
+    stage: Stage = Stage.WORKING
 
 
 @dataclass(frozen=True, slots=True)

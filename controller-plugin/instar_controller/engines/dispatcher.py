@@ -1,0 +1,572 @@
+"""The virtual invoker: takes activations from controllers and hands them to nodes, which answer in its name.
+
+One rule: a message of the invoker's topic is committed once it is settled, that is, once a node's topic has it or its
+controller an answer; and before anything is sent, the note beside the position says where to look for it. So whenever
+this process ends, the next one finds out what was sent and does not send it again:
+
+    killed before an envelope is sent     the message is read again, and sent
+    … after that, before it is committed  it is read again, found in the node's topic, and not sent
+    … after an answer in a node's stead   it is found in the controller's topic
+    … while a dead node's work is settled that is settled again: what was done of it is found in the topics
+    … later                               nodes work on and answer; they tell the next one what is unfinished
+
+Four rounds, each in a thread of its own, that tests call by themselves: `take` reads activations, `listen` hears the
+nodes, `hear` what they have finished, and `watch` sees to all that depends on time. One lock guards what they share;
+none of them holds it while it waits for the outside.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from instar_controller.cluster_ports import Bus, From, Message, Position, Records, Subscription, TopicSettings
+from instar_controller.engines import acknowledging, envelopes, heartbeats, notes, refusals, reports
+from instar_controller.engines.acknowledging import Acknowledger
+from instar_controller.engines.board import Board, Life, Order
+from instar_controller.engines.envelopes import Marker
+from instar_controller.engines.evidence import Evidence, ReadingSettings
+from instar_controller.engines.notes import Note
+from instar_controller.engines.settling import Owed, Settling
+from instar_controller.engines.sources import Assignment
+from instar_controller.engines.topics import Topics
+from instar_controller.engines.window import Bookmark, Window
+from instar_controller.errors import BusError, MalformedError, MessageTooLargeError, StoreError
+from instar_controller.policies.dispatch import LeastLoaded, Need, Placement
+from instar_controller.policies.nodes import Patience
+from instar_controller.policies.settlement import Fate
+from instar_controller.ports import Clock
+from instar_controller.whisk import activation_message
+from instar_controller.whisk.activation import Activation, ActivationId
+from instar_controller.whisk.activation_message import ActivationMessage
+from instar_controller.whisk.instances import InvokerInstance
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DispatcherSettings:
+    """Limits and times; times in seconds."""
+
+    patience: Patience = field(default_factory=Patience)
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+    wait_s: float = 60.0  # in the queue; a controller gives up after 180 s at least, and a run may take 60 s twice
+    most_waiting: int = 1024  # messages that are read and not sent; more stay in their topic
+    most_waiting_bytes: int = 64 << 20
+    batch: int = 128
+    poll_s: float = 0.5
+    commit_s: float = 0.2  # between two commits
+    tick_s: float = 1.0
+    acks_s: float = 5.0  # how old our idea may be of how far a controller has read
+    topic: TopicSettings = field(default_factory=TopicSettings)  # as the invoker's is made
+
+
+@dataclass(slots=True)
+class Counters:
+    """What has happened since the start. `lock` of the dispatcher guards it."""
+
+    read: int = 0
+    malformed: int = 0
+    repeated: int = 0  # read although they were sent by an earlier run, or are known already
+    sent: int = 0
+    sent_again: int = 0  # of these, to another node than at first
+    doubtful: int = 0
+    finished: int = 0
+    failed: int = 0  # answered with a system error
+    completed: int = 0  # whose result a lost node had delivered
+    expired: int = 0  # of the failed, since they waited for too long
+    lost_nodes: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A dispatcher at one moment, for metrics and probes."""
+
+    counters: Counters
+    nodes_alive: int
+    nodes_settling: int
+    memory_mb: int  # of the nodes that are alive
+    busy_mb: int  # of it, by this dispatcher's work
+    waiting: int
+    open: int  # sent, and not known to be done
+    uncommitted: int
+
+
+class Dispatcher:
+    """One virtual invoker. `open` it, then `start` it, `close` it after."""
+
+    def __init__(
+        self,
+        bus: Bus,
+        records: Records,
+        acknowledger: Acknowledger,
+        clock: Clock,
+        topics: Topics,
+        instance: InvokerInstance,
+        *,
+        needs: Callable[[ActivationMessage], Need],
+        placement: Placement | None = None,
+        settings: DispatcherSettings | None = None,
+        now: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`needs` says what an activation asks of a node; it may wait, and never raises."""
+        self._bus = bus
+        self._records = records
+        self._acknowledger = acknowledger
+        self._clock = clock
+        self._topics = topics
+        self._instance = instance
+        self._needs = needs
+        self._settings = settings or DispatcherSettings()
+        self._now = now
+        self._lock = threading.Lock()  # for what follows
+        self._changed = threading.Condition(self._lock)
+        self._board = Board(instance.number, placement or LeastLoaded(), self._settings.patience)
+        self._window = Window({})
+        self._noted = Note()  # what the bus has
+        self._noted_positions: Mapping[int, int] = {}
+        self._acks: dict[str, Bookmark] = {}  # by controller
+        self._acks_now: dict[str, int] = {}
+        self._repeated: set[ActivationId] = set()  # that an earlier run has sent or answered
+        self._refused: list[tuple[Order, str]] = []
+        self._kept: list[Activation] = []  # records that are to be stored
+        self._waiting_bytes = 0
+        self._ticks: dict[str, float] = {}
+        self._heard_until_s = float("-inf")  # all heartbeats that were sent before
+        self._listening_since_s = float("inf")
+        self._ticked_s = float("-inf")
+        self._asked_s = float("-inf")
+        self._committed_s = float("-inf")
+        self._nodes_committed_s = float("-inf")
+        self._is_closing = False
+        self.counters = Counters()
+        group = topics.dispatcher(instance.number)
+        self._group = group
+        evidence = Evidence(bus, group, now=now, settings=self._settings.reading)
+        self._settling = Settling(bus, self._board, self._lock, evidence, topics, needs=needs)
+        self._evidence = evidence
+        self._readers: dict[str, Subscription] = {}
+        self._threads: list[threading.Thread] = []
+
+    # Its life.
+
+    def open(self) -> None:
+        """Make the topics, and find out what an earlier run has left. Raises `BusError`; then call it again."""
+        number = self._instance.number
+        mine, own, nodes = self._topics.invoker(number), self._topics.dispatcher(number), self._topics.nodes
+        self._bus.ensure_topic(mine, self._settings.topic)
+        for topic in (own, nodes):
+            self._bus.ensure_topic(topic, heartbeats.topic(self._settings.topic))
+        for topic, group, begin in (
+            (mine, mine, From.EARLIEST),
+            (own, self._group, From.LATEST),
+            (nodes, self._group, From.EARLIEST),
+        ):
+            if topic not in self._readers:
+                self._readers[topic] = self._bus.subscribe(topic, group, begin=begin)
+        positions = self._readers[mine].positions()
+        try:
+            note = notes.parse(positions[0].note if 0 in positions else "")
+        except MalformedError as error:
+            raise BusError(f"the position of {mine} has a note that makes no sense: {error}") from error
+        self._window = Window({partition: it.offset for partition, it in positions.items()})
+        self._noted = note
+        with self._lock:
+            self._board.lives.clear()
+            lives = [self._board.recover(member, since) for member, since in note.nodes.items()]
+        self._acks = {controller: Bookmark(offset) for controller, offset in note.acks.items()}
+        self._repeated = self._settling.recover(lives)
+        for controller, offset in note.acks.items():
+            self._repeated |= self._evidence.completed(self._topics.completed(controller), offset, number)
+
+    def start(self) -> None:
+        """Begin with all rounds."""
+        for round in (self.take, self.listen, self.hear, self.watch):
+            thread = threading.Thread(
+                target=self._go_round, args=(round,), name=f"instar-dispatcher-{round.__name__}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def close(self, *, drain_s: float) -> None:
+        """Take nothing more, wait until the bus has what was sent, and let go. What waits stays in its topic for the
+        next run; nodes work on."""
+        with self._changed:
+            self._is_closing = True
+            self._changed.notify_all()
+            self._changed.wait_for(
+                lambda: not any(life.sending for life in self._board.lives.values()), timeout=drain_s
+            )
+        for thread in self._threads:
+            thread.join()
+        self._commit_if_due(interval_s=0.0)
+        for reader in self._readers.values():
+            reader.close()
+
+    def place_by(self, placement: Placement) -> None:
+        """From now on nodes are chosen by this."""
+        with self._lock:
+            self._board.placement = placement
+
+    def memory_mb(self) -> int:
+        """The memory of the nodes that are alive."""
+        with self._lock:
+            return sum(life.beat.memory_mb for life in self._board.alive(self._now()) if life.beat is not None)
+
+    def wait_for_nodes(self, *, gather_s: float, timeout_s: float) -> int:
+        """The memory of all nodes, `gather_s` after the first was heard; 0 if none is within `timeout_s`."""
+
+        def somebody() -> bool:
+            return self._is_closing or bool(self._board.alive(self._now()))
+
+        with self._changed:
+            if self._changed.wait_for(somebody, timeout_s):
+                self._changed.wait_for(lambda: self._is_closing, gather_s)
+        return self.memory_mb()
+
+    def snapshot(self) -> Snapshot:
+        with self._lock:
+            alive = self._board.alive(self._now())
+            lives = self._board.lives.values()
+            return Snapshot(
+                counters=replace(self.counters),
+                nodes_alive=len(alive),
+                nodes_settling=sum(life.is_over for life in lives),
+                memory_mb=sum(life.beat.memory_mb for life in alive if life.beat is not None),
+                busy_mb=sum(life.busy_mb for life in alive),
+                waiting=len(self._board.waiting),
+                open=sum(len(life.open) for life in lives),
+                uncommitted=len(self._window),
+            )
+
+    def _go_round(self, round: Callable[[], None]) -> None:
+        while not self._is_closing:
+            try:
+                round()
+            except BusError as error:
+                logger.warning("%s", error)
+                self._pause(self._settings.poll_s)
+            except Exception:  # a mistake of ours must not end the dispatcher
+                logger.exception("a round of the dispatcher failed")
+                self._pause(self._settings.poll_s)
+
+    def _pause(self, seconds: float) -> None:
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closing, seconds)
+
+    # Activations.
+
+    def take(self) -> None:
+        """Read activations and send them on, as far as there is room. Raises `BusError`."""
+        self._commit_if_due(interval_s=self._settings.commit_s)
+        with self._changed:
+            room = self._settings.most_waiting - len(self._window)
+            if room <= 0 or self._waiting_bytes >= self._settings.most_waiting_bytes:
+                self._changed.wait(self._settings.commit_s)
+                return
+        reader = self._readers[self._topics.invoker(self._instance.number)]
+        timeout_s = min(self._settings.poll_s, self._settings.commit_s) if self._settings.poll_s else 0.0
+        for message in reader.poll(timeout_s=timeout_s, most=min(room, self._settings.batch)):
+            self._read(message)
+        self._dispatch()
+
+    def _read(self, message: Message) -> None:
+        with self._lock:
+            self.counters.read += 1
+            place = self._window.read(message.partition, message.offset)
+        try:
+            parsed = activation_message.parse(message.value)
+        except MalformedError as error:  # nobody knows whom to answer
+            logger.error("message %s of invoker%s is lost: %s", message.offset, self._instance.number, error)
+            with self._lock:
+                self.counters.malformed += 1
+                self._window.settle(place)
+            return
+        self._meet(parsed.controller.name)
+        need = self._needs(parsed)
+        with self._lock:
+            if parsed.activation_id in self._repeated or self._board.has(parsed.activation_id):
+                self.counters.repeated += 1
+                self._window.settle(place)
+                return
+            order = Order(
+                message=parsed,
+                value=message.value,
+                need=need,
+                acks_from=self._acks_now.get(parsed.controller.name, 0),
+                waits_since_s=self._now(),
+                place=place,
+            )
+            self._waiting_bytes += len(order.value)
+            self._board.add(order)
+
+    def _dispatch(self) -> None:
+        with self._lock:
+            if self._is_closing:
+                return
+            found = self._board.assign(self._now())
+            for _, order in found:
+                self.counters.sent += 1
+                if order.attempt > 1:
+                    self.counters.sent_again += 1
+                    self._settling.attempts[order.id] = order.attempt
+        for life, order in found:
+            envelope = envelopes.seal(
+                order.value,
+                instance=self._instance,
+                incarnation=life.member.incarnation,
+                attempt=order.attempt,
+                acks_from=order.acks_from,
+                memory_mb=order.need.memory_mb,
+            )
+            sent = self._bus.send(self._topics.node(life.member.name), envelope)
+            sent.add_done_callback(functools.partial(self._sent, life, order))
+
+    def _sent(self, life: Life, order: Order, sent: Future[None]) -> None:
+        error = sent.exception()
+        with self._changed:
+            life.sending -= 1
+            if error is None or (order.id not in life.open and not life.is_over):  # it was even finished meanwhile
+                self._settle(order)
+            elif isinstance(error, MessageTooLargeError):
+                life.remove(order.id)
+                self._refused.append((order, refusals.TOO_LARGE))
+            else:
+                logger.warning("nobody knows whether node %s has activation %s: %s", life.member, order.id, error)
+                self.counters.doubtful += 1
+                life.doubtful[order.id] = order
+            self._changed.notify_all()
+
+    def _settle(self, order: Order) -> None:
+        """With the lock held: a node has it, or its controller an answer."""
+        if order.place is not None:
+            self._window.settle(order.place)
+            self._waiting_bytes -= len(order.value)
+        self._board.discharge(order.owed_by, order.id)
+
+    # Positions.
+
+    def _commit_if_due(self, *, interval_s: float) -> None:
+        now_s = self._now()
+        with self._lock:
+            if now_s - self._committed_s < interval_s:
+                return
+            note = self._note()
+            positions = {0: 0, **self._window.positions()}
+            if note == self._noted and positions == self._noted_positions:
+                return
+        text = note.encode()
+        reader = self._readers[self._topics.invoker(self._instance.number)]
+        reader.commit({number: Position(offset, text if number == 0 else "") for number, offset in positions.items()})
+        with self._changed:
+            self._committed_s = now_s
+            self._noted, self._noted_positions = note, positions
+            for member in note.nodes:
+                life = self._board.lives.get(member)
+                if life is not None:
+                    life.is_admitted = True
+            self._changed.notify_all()
+        self._dispatch()
+
+    def _note(self) -> Note:
+        """With the lock held: what the note is to be, with new nodes as long as there is space for them."""
+        if not self._board.is_settling:  # what a dead node's work became must be found again until it is settled
+            for life in self._board.lives.values():
+                if life.is_admitted and life.beat is not None:
+                    life.since.move(life.beat.position, self._window)
+            for controller, bookmark in self._acks.items():
+                bookmark.move(self._acks_now.get(controller, 0), self._window)
+        acks_since = {controller: it.value for controller, it in self._acks.items()}
+        known = {it.member: it.since.value for it in self._board.lives.values() if it.is_admitted}
+        note = Note(known, acks_since)
+        for life in self._board.alive(self._now()):
+            if not life.is_admitted:
+                longer = Note({**note.nodes, life.member: life.since.value}, acks_since)
+                if longer.fits:
+                    note = longer
+                else:
+                    logger.error("node %s gets no work: one dispatcher cannot keep track of more nodes", life.member)
+        return note
+
+    def _meet(self, controller: str) -> None:
+        """Find out from where on a controller's answers are worth reading."""
+        if controller in self._acks_now:
+            return
+        topic = self._topics.completed(controller)
+        try:
+            position = self._bus.committed(topic, topic).get(0)
+        except BusError as error:
+            logger.warning("%s", error)
+            position = None
+        with self._lock:
+            self._acks_now[controller] = 0 if position is None else position.offset
+            self._acks.setdefault(controller, Bookmark(self._acks_now[controller]))
+
+    # Nodes.
+
+    def listen(self) -> None:
+        """Hear the nodes. Raises `BusError`."""
+        now_s = self._now()
+        if now_s - self._ticked_s >= self._settings.tick_s:
+            self._tick(now_s)
+        reader = self._readers[self._topics.nodes]
+        for message in reader.poll(timeout_s=self._settings.poll_s, most=1000):
+            try:
+                news = reports.parse_news(message.value)
+            except MalformedError as error:
+                logger.error("message %s of %s is thrown away: %s", message.offset, self._topics.nodes, error)
+                continue
+            with self._changed:
+                if isinstance(news, Marker):
+                    self._heard_all(news)
+                else:
+                    is_current = self._heard_until_s > float("-inf")
+                    heard_s = self._now() - (0.0 if is_current else self._settings.patience.silent_s)
+                    self._board.heard(news, message.offset, heard_s)
+                self._changed.notify_all()
+        if now_s - self._nodes_committed_s >= self._settings.acks_s:
+            self._commit_nodes(reader, now_s)
+        self._dispatch()
+
+    def _tick(self, now_s: float) -> None:
+        """Send something that we will hear ourselves: then we have heard whatever was sent before."""
+        self._ticked_s = now_s
+        token = secrets.token_hex(8)
+        with self._lock:
+            self._ticks[token] = now_s
+            for old in list(itertools.islice(self._ticks, max(0, len(self._ticks) - 60))):
+                del self._ticks[old]
+        self._bus.send(self._topics.nodes, envelopes.mark(token))
+
+    def _heard_all(self, marker: Marker) -> None:
+        """With the lock held: one of our own ticks may have come back."""
+        sent_s = self._ticks.pop(marker.token, None)
+        if sent_s is None:
+            return
+        if sent_s - self._heard_until_s > 3 * self._settings.tick_s:  # nodes may not have been heard meanwhile
+            self._listening_since_s = self._now()
+        self._heard_until_s = max(self._heard_until_s, sent_s)
+        self._board.judge(now_s=self._heard_until_s, listening_since_s=self._listening_since_s)
+
+    def _commit_nodes(self, reader: Subscription, now_s: float) -> None:
+        """So that the next run hears the last words of all whose work is not settled."""
+        with self._lock:
+            offsets = [life.beat_offset for life in self._board.lives.values()]
+        if offsets and None not in offsets:
+            reader.commit({0: Position(min(offset for offset in offsets if offset is not None))})
+        self._nodes_committed_s = now_s
+
+    def hear(self) -> None:
+        """Hear what nodes have finished. Raises `BusError`."""
+        reader = self._readers[self._topics.dispatcher(self._instance.number)]
+        for message in reader.poll(timeout_s=self._settings.poll_s, most=1000):
+            try:
+                report = reports.parse_report(message.value)
+            except MalformedError as error:
+                logger.error("message %s of %s is thrown away: %s", message.offset, self._group, error)
+                continue
+            with self._changed:
+                self.counters.finished += len(report.finished)
+                for order in self._board.finished(report.member, report.finished):
+                    self._settle(order)
+                self._changed.notify_all()
+        self._dispatch()
+
+    # Time.
+
+    def watch(self) -> None:
+        """See to what has waited for too long, to what is doubtful, and to lives that are over. Raises `BusError`."""
+        now_s = self._now()
+        if now_s - self._asked_s >= self._settings.acks_s:
+            self._asked_s = now_s
+            for controller in list(self._acks_now):
+                topic = self._topics.completed(controller)
+                position = self._bus.committed(topic, topic).get(0)
+                if position is not None:
+                    self._acks_now[controller] = position.offset
+        with self._lock:
+            late = self._board.overdue(now_s, self._settings.wait_s)
+            self.counters.expired += len(late)
+            self._refused += [(order, refusals.NO_NODE) for order in late]
+            ready = [it for it in self._refused if it[0].message.controller.name in self._noted.acks]
+            self._refused = [it for it in self._refused if it[0].message.controller.name not in self._noted.acks]
+        for order, why in ready:
+            self._fail(order.message, why, functools.partial(self._answered, order))
+        self._settle_lives(now_s)
+        self._keep_records()
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closing, self._settings.poll_s / 2)
+
+    def _settle_lives(self, now_s: float) -> None:
+        with self._lock:
+            lives = [life for life in self._board.lives.values() if not life.sending]
+        for life in lives:
+            if not life.is_over:
+                arrived = self._settling.clear(life) if life.doubtful else []
+            elif not life.is_judged:
+                owed, arrived = self._settling.settle(life, now_s=now_s)
+                self.counters.lost_nodes += 1
+                for it in owed:
+                    self._pay(it)
+            else:
+                arrived = []
+            with self._changed:
+                for order in arrived:
+                    self._settle(order)
+                if life.is_judged and not life.owed and not life.sending:
+                    self._board.bury(life)
+                    logger.info("all that node %s had is settled", life.member)
+                    if not self._board.is_settling:
+                        self._settling.attempts.clear()
+                self._changed.notify_all()
+        self._dispatch()
+
+    # Answers in a node's stead.
+
+    def _pay(self, owed: Owed) -> None:
+        message = owed.message
+
+        def paid() -> None:
+            with self._changed:
+                self._board.discharge(owed.life, message.activation_id)
+                self._changed.notify_all()
+
+        if owed.fate is Fate.FAIL:
+            self._fail(message, refusals.NODE_LOST, paid)
+            return
+        with self._lock:
+            self.counters.completed += 1
+        assignment = Assignment(message, self._instance, 0)
+        self._acknowledger.completion(assignment, refusals.completion(assignment), None, paid)
+
+    def _fail(self, message: ActivationMessage, why: str, paid: Callable[[], None]) -> None:
+        logger.warning("activation %s is answered with an error: %s", message, why)
+        assignment = Assignment(message, self._instance, 0)
+        record = refusals.failure(assignment, why, now_ms=self._clock.now_ms())
+        with self._lock:
+            self.counters.failed += 1
+            if message.user.stores_activations:
+                self._kept.append(record)
+        ack = acknowledging.at_the_end(assignment, record, has_log=False)
+        self._acknowledger.completion(assignment, ack, record, paid)
+
+    def _answered(self, order: Order) -> None:
+        with self._changed:
+            self._settle(order)
+            self._changed.notify_all()
+
+    def _keep_records(self) -> None:
+        with self._lock:
+            kept, self._kept = self._kept, []
+        for record in kept:
+            try:
+                self._records.put_activation(record)
+            except StoreError as error:
+                logger.error("the record of activation %s is lost: %s", record.activation_id, error)

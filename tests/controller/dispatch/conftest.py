@@ -1,0 +1,1 @@
+"""Puts this folder on the path: `worlds` serves several files of tests."""

@@ -1,0 +1,382 @@
+"""A small cluster on a simulated clock: controllers, dispatchers, nodes and a bus, none of which does anything by itself.
+
+Nodes are real as far as the bus sees them (`Membership`); their containers are a set of activations that run. Each
+process has its own way to the bus, which can be cut, or lie: then the bus has a message and its sender is told that it
+has not. A process that is killed does nothing more; what it had given to the bus may still arrive.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+from instar_controller.clients.memory_bus import MemoryBus
+from instar_controller.cluster_ports import Bus, From, Position, Subscription, TopicSettings
+from instar_controller.engines.acknowledging import Acknowledger, AckTopics
+from instar_controller.engines.dispatcher import Dispatcher, DispatcherSettings
+from instar_controller.engines.evidence import ReadingSettings
+from instar_controller.engines.heartbeats import NodeState
+from instar_controller.engines.membership import Membership
+from instar_controller.engines.outbox import Parcel
+from instar_controller.engines.sources import Assignment, InvokerSource
+from instar_controller.engines.topics import Topics
+from instar_controller.errors import BusError
+from instar_controller.policies import dispatch
+from instar_controller.policies.dispatch import Need
+from instar_controller.whisk import acks
+from instar_controller.whisk.acks import CompletionMessage, ResultMessage
+from instar_controller.whisk.activation import Activation, ActivationId
+from instar_controller.whisk.activation_message import ActivationMessage
+from instar_controller.whisk.instances import InvokerInstance
+from instar_controller.whisk.response import Response, Status
+from instar_controller.whisk.wire_activation import WireActivation
+
+CONTROLLER = "completed0"
+AT_ONCE = ReadingSettings(send_s=0.0, poll_s=0.0, whole_s=10.0)
+ACTION_MB = 256
+AGAIN = "again"  # how the actions are called that may run twice
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.s = 1000.0
+
+    def now_ms(self) -> int:
+        return int(self.s * 1000)
+
+    def now_s(self) -> float:
+        return self.s
+
+
+class Line:
+    """One process's way to the bus."""
+
+    def __init__(self, bus: MemoryBus) -> None:
+        self._bus = bus
+        self.is_cut = False
+        self.lies_about = ""  # topics that begin like this; none if empty
+
+    def ensure_topic(self, topic: str, settings: TopicSettings) -> None:
+        self._check()
+        self._bus.ensure_topic(topic, settings)
+
+    def subscribe(self, topic: str, group: str, *, begin: From) -> Subscription:
+        self._check()
+        return _Reader(self, self._bus.subscribe(topic, group, begin=begin))
+
+    def send(self, topic: str, value: bytes) -> Future[None]:
+        if not self.is_cut and not (self.lies_about and topic.startswith(self.lies_about)):
+            return self._bus.send(topic, value)
+        if not self.is_cut:
+            self._bus.send(topic, value)
+        lost: Future[None] = Future()
+        lost.set_exception(BusError(f"nobody knows whether {topic} has a message"))
+        return lost
+
+    def committed(self, topic: str, group: str) -> Mapping[int, Position]:
+        self._check()
+        return self._bus.committed(topic, group)
+
+    def is_up(self) -> bool:
+        return not self.is_cut
+
+    def close(self) -> None:
+        pass
+
+    def _check(self) -> None:
+        if self.is_cut:
+            raise BusError("this process is cut off")
+
+
+class _Reader:
+    def __init__(self, line: Line, inner: Subscription) -> None:
+        self._line = line
+        self._inner = inner
+
+    def poll(self, *, timeout_s: float, most: int) -> list:  # type: ignore[type-arg]
+        self._line._check()
+        return list(self._inner.poll(timeout_s=timeout_s, most=most))
+
+    def commit(self, positions: Mapping[int, Position]) -> None:
+        self._line._check()
+        self._inner.commit(positions)
+
+    def positions(self) -> Mapping[int, Position]:
+        return self._inner.positions()
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class Outgoing:
+    """An outbox without a thread: what was not taken is sent again when it is asked to."""
+
+    def __init__(self, bus: Bus) -> None:
+        self._bus = bus
+        self.waiting: list[Parcel] = []
+
+    def send(self, parcel: Parcel) -> None:
+        if not parcel.is_wanted():
+            parcel.on_sent()
+            return
+        self._bus.send(parcel.topic, parcel.value).add_done_callback(lambda sent: self._heard(parcel, sent))
+
+    def again(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for parcel in waiting:
+            self.send(parcel)
+
+    def _heard(self, parcel: Parcel, sent: Future[None]) -> None:
+        if sent.exception() is None:
+            parcel.on_sent()
+        else:
+            self.waiting.append(parcel)
+
+
+class Observer:
+    def read(self, fate: str) -> None: ...
+    def reached(self, stage: str, seconds: float) -> None: ...
+    def sent(self, kind: str) -> None: ...
+    def not_sent(self, kind: str) -> None: ...
+    def finished(self, activation: Activation) -> None: ...
+
+
+@dataclass
+class Kept:
+    """The records that were stored."""
+
+    records: list[Activation] = field(default_factory=list)
+
+    def put_activation(self, activation: Activation) -> None:
+        self.records.append(activation)
+
+
+def needs(message: ActivationMessage) -> Need:
+    name = message.action.full_name
+    function = dispatch.function(message.user.namespace, name, message.revision)
+    return Need(function, ACTION_MB, may_run_twice=message.action.name.startswith(AGAIN))
+
+
+class World:
+    """All of it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.bus = MemoryBus(self.clock)
+        self.kept = Kept()
+        self.topics = Topics()
+        self.bus.ensure_topic(CONTROLLER, TopicSettings())
+        for number in (0, 1):
+            self.bus.ensure_topic(f"invoker{number}", TopicSettings())
+        self._answers = self.bus.subscribe(CONTROLLER, CONTROLLER, begin=From.EARLIEST)
+        self.results: Counter[ActivationId] = Counter()
+        self.completions: Counter[ActivationId] = Counter()
+        self.system_errors: Counter[ActivationId] = Counter()
+        self.starts: Counter[ActivationId] = Counter()
+        self.sent: dict[ActivationId, str] = {}  # the names of their actions
+
+    def invoke(self, name: str, *, number: int = 0, blocking: bool = True) -> ActivationId:
+        """A controller sends an activation to an invoker."""
+        id = ActivationId(f"{len(self.sent):032x}")
+        self.sent[id] = name
+        message = {
+            "transid": [f"t{len(self.sent)}", self.clock.now_ms()],
+            "action": {"path": "guest", "name": name, "version": "0.0.1"},
+            "revision": "1-a",
+            "user": {"subject": "guest", "namespace": {"name": "guest", "uuid": "u"}, "authkey": {}, "rights": []},
+            "activationId": id,
+            "rootControllerIndex": {"asString": "0", "instanceType": "controller"},
+            "blocking": blocking,
+            "content": {},
+            "initArgs": [],
+            "lockedArgs": {},
+            "unheard": "of",
+        }
+        self.bus.send(f"invoker{number}", json.dumps(message).encode()).result(0)
+        return id
+
+    def read_answers(self) -> None:
+        """The controller reads what it was answered."""
+        try:
+            found = self._answers.poll(timeout_s=0.0, most=1000)
+            for message in found:
+                ack = acks.parse(message.value)
+                if not isinstance(ack, CompletionMessage):
+                    self.results[ack.activation_id] += 1
+                if not isinstance(ack, ResultMessage):
+                    self.completions[ack.activation_id] += 1
+                    self.system_errors[ack.activation_id] += ack.is_system_error
+            if found:
+                self._answers.commit({0: Position(found[-1].offset + 1)})
+        except BusError:
+            pass
+
+    def open(self) -> set[ActivationId]:
+        """What the controller waits for."""
+        return {id for id in self.sent if not self.completions[id]}
+
+
+class DispatcherProcess:
+    """One run of a dispatcher."""
+
+    def __init__(self, world: World, number: int = 0, *, settings: DispatcherSettings | None = None) -> None:
+        self.line = Line(world.bus)
+        self.outgoing = Outgoing(self.line)
+        instance = InvokerInstance(number, 1 << 30)
+        acknowledger = Acknowledger(
+            self.outgoing,  # type: ignore[arg-type]
+            InvokerSource(f"invoker{number}", instance),
+            world.clock,
+            Observer(),
+            AckTopics(world.topics.completed),
+        )
+        self.engine = Dispatcher(
+            self.line,
+            world.kept,
+            acknowledger,
+            world.clock,
+            world.topics,
+            instance,
+            needs=needs,
+            settings=settings or DispatcherSettings(poll_s=0.0, commit_s=0.0, reading=AT_ONCE),
+            now=world.clock.now_s,
+        )
+        self.is_open = False
+
+    def step(self, name: str) -> None:
+        """One round; what the bus does to it is no news."""
+        try:
+            if not self.is_open:
+                self.engine.open()
+                self.is_open = True
+            getattr(self.engine, name)()
+            self.outgoing.again()
+        except BusError:
+            pass
+
+    def all(self) -> None:
+        for name in ("take", "listen", "hear", "watch", "take"):
+            self.step(name)
+
+
+class NodeProcess:
+    """One process of a node. It takes over, begins, answers and completes when it is told to."""
+
+    def __init__(self, world: World, name: str, *, memory_mb: int = 512) -> None:
+        self.world = world
+        self.name = name
+        self.line = Line(world.bus)
+        self.membership = Membership(
+            self.line,
+            world.topics,
+            name,
+            describe=lambda: NodeState(memory_mb, None, {}),
+            now=world.clock.now_s,
+        )
+        self._reader: Subscription | None = None
+        self._position = 0
+        self._read: list[Assignment] = []  # and not committed
+        self._due: list[Assignment] = []
+        self.running: list[Assignment] = []
+        self.answered: list[Assignment] = []
+
+    def beat(self) -> None:
+        if self._has_begun():
+            self.membership.heart.beat()
+
+    def take(self) -> None:
+        """Read, commit, enter into the book: as the intake does."""
+        if not self._has_begun():
+            return
+        assert self._reader is not None
+        try:
+            for message in self._reader.poll(timeout_s=0.0, most=2):
+                found = self.membership.read(message)
+                self._position = message.offset + 1
+                if found is not None:
+                    self._read.append(found)
+            self._reader.commit({0: Position(self._position)})
+        except BusError:
+            return
+        taken, self._read = self._read, []
+        self.membership.take_over(self._position, taken)
+        self._due += taken
+
+    def begin(self) -> None:
+        """Begin the oldest that is taken over."""
+        if self._due:
+            it = self._due.pop(0)
+            if self.membership.may_act(it):
+                self.world.starts[it.message.activation_id] += 1
+                self.running.append(it)
+            else:
+                self.membership.give_up(it)
+
+    def answer(self) -> None:
+        """What runs longest has an answer."""
+        if self.running:
+            it = self.running.pop(0)
+            if not it.message.blocking:
+                self.answered.append(it)
+            elif self.membership.may_act(it):
+                ack = ResultMessage(it.message.transid, _result(it.message))
+                self.membership.answers.send(CONTROLLER, ack.encode())
+                self.answered.append(it)
+            else:
+                self.membership.give_up(it)
+
+    def complete(self) -> None:
+        """What was answered first is finished."""
+        if self.answered:
+            it = self.answered.pop(0)
+            if not self.membership.may_act(it):
+                self.membership.give_up(it)
+                return
+            ack = CompletionMessage(it.message.transid, it.message.activation_id, False, it.instance)
+            sent = self.membership.answers.send(CONTROLLER, ack.encode())
+            sent.add_done_callback(lambda future: self._completed(it, future))
+
+    def all(self) -> None:
+        self.beat()
+        self.take()
+        while self._due:
+            self.begin()
+        while self.running or self.answered:
+            self.answer()
+            self.complete()
+
+    def _completed(self, it: Assignment, sent: Future[None]) -> None:
+        if sent.exception() is None:
+            self.membership.complete(it)
+        else:
+            self.answered.append(it)  # tried again, if it still may be
+
+    def _has_begun(self) -> bool:
+        if self._reader is None:
+            try:
+                self.membership.prepare(TopicSettings())
+                self._reader = self.line.subscribe(self.membership.topic, self.membership.group, begin=From.EARLIEST)
+            except BusError:
+                return False
+            begun = self._reader.positions().get(0)
+            self._position = 0 if begun is None else begun.offset
+            self.membership._ledger.begin(self._position)
+        return True
+
+
+def _result(message: ActivationMessage) -> WireActivation:
+    return WireActivation(
+        activation_id=message.activation_id,
+        namespace="guest",
+        name=message.action.name,
+        version="0.0.1",
+        subject="guest",
+        start=1,
+        end=2,
+        duration=1,
+        response=Response(Status.SUCCESS, {}),
+        annotations=(),
+    )
