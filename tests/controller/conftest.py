@@ -1,8 +1,9 @@
-"""Puts this folder on the path: `container_processes`, `databases` and `docker_rig` serve the tests of several of its
-folders."""
+"""Puts this folder on the path: `brokers`, `container_processes`, `databases` and `docker_rig` serve the tests of
+several of its folders."""
 
 from __future__ import annotations
 
+from brokers import broker, own_broker, topic_prefix
 from databases import database_server, databases, faulty_database
 
-__all__ = ["database_server", "databases", "faulty_database"]
+__all__ = ["broker", "database_server", "databases", "faulty_database", "own_broker", "topic_prefix"]

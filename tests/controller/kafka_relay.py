@@ -1,0 +1,338 @@
+"""A way to a broker for tests that says yes and no where Apache Kafka would, and that can be broken.
+
+The test broker (`brokers`) speaks Kafka's protocol and leaves out some of what Kafka does. This stands in front of it
+and adds just that:
+
+* a fetch that finds nothing is answered as soon as a message comes (the broker itself looks again once it has slept
+  for the fetch's whole wait, or half of it: up to 250 ms later);
+* the note that comes with a committed offset is given back with it (the broker forgets it);
+* a batch above `max.message.bytes` of its topic is refused (the broker takes any);
+* an offset that a partition does not have is out of range (the broker waits for it).
+
+To be able to read what passes, it offers the versions of these requests that have no optional fields: it lowers the
+highest version that the broker announces. Everything else passes unread. Requests of one connection are answered one
+by one, as Kafka does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+PRODUCE, FETCH, OFFSET_COMMIT, OFFSET_FETCH, API_VERSIONS, CREATE_TOPICS = 0, 1, 8, 9, 18, 19
+READ = {PRODUCE: 3, FETCH: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, CREATE_TOPICS: 2}  # the versions that are read here
+OFFSET_OUT_OF_RANGE, MESSAGE_TOO_LARGE = 1, 10
+
+Address = tuple[str, int]
+
+
+@dataclass
+class _Memory:
+    """What Kafka would know, and the broker does not."""
+
+    limits: dict[str, int] = field(default_factory=dict)
+    notes: dict[tuple[str, str, int], str | None] = field(default_factory=dict)
+    written: int = 0  # batches, of any topic
+
+
+class KafkaRelay:
+    """Listens on a port of its own; `broker` is the address of what it stands in front of."""
+
+    def __init__(self, broker: Address, listener: socket.socket) -> None:
+        self._broker = broker
+        self._listener = listener
+        self._memory = _Memory()
+        self._changed = threading.Condition()
+        self._ends: set[socket.socket] = set()
+        self._is_broken = False
+        self._delay_s = 0.0
+        self._is_over = threading.Event()
+        self._losing = 0
+        threading.Thread(target=self._accept, name="kafka-relay", daemon=True).start()
+
+    # Faults.
+
+    def cut(self) -> None:
+        """Break all connections; new ones are as good as before."""
+        with self._changed:
+            ends, self._ends = self._ends, set()
+        for end in ends:
+            _close(end)
+
+    def break_off(self) -> None:
+        """Break all connections, and each new one at once, until `mend`."""
+        self._is_broken = True
+        self.cut()
+
+    def mend(self) -> None:
+        self._is_broken = False
+
+    def delay(self, seconds: float) -> None:
+        """Let each answer come so much later, from now on."""
+        self._delay_s = seconds
+
+    def lose_answers(self, count: int) -> None:
+        """The broker takes the next so many batches, and nobody learns of it: the connection breaks instead."""
+        with self._changed:
+            self._losing = count
+
+    def forget(self) -> None:
+        """The broker has lost what it had in memory."""
+        with self._changed:
+            self._memory = _Memory()
+
+    def close(self) -> None:
+        self._is_over.set()
+        self.break_off()
+        _close(self._listener)
+
+    # What passes.
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):  # it is closed
+            while True:
+                near, _ = self._listener.accept()
+                threading.Thread(target=self._pass, args=(near,), name="kafka-relayed", daemon=True).start()
+
+    def _pass(self, near: socket.socket) -> None:
+        far = socket.socket()
+        with near, far, contextlib.suppress(OSError, EOFError):
+            if self._is_broken:
+                return
+            with self._changed:
+                self._ends |= {near, far}
+            try:
+                far.connect(self._broker)
+                for each in (near, far):
+                    each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                while True:
+                    answer = self._answer(_receive(near), far)
+                    if self._delay_s:
+                        self._is_over.wait(self._delay_s)
+                    _send(near, answer)
+            finally:
+                with self._changed:
+                    self._ends -= {near, far}
+
+    def _answer(self, request: bytes, far: socket.socket) -> bytes:
+        def ask(request: bytes) -> bytes:
+            _send(far, request)
+            return _receive(far)
+
+        key, version = struct.unpack_from(">hh", request)
+        if key == API_VERSIONS:
+            return _lowered(ask(request), version)
+        if READ.get(key) != version:
+            return ask(request)
+        acts: dict[int, Callable[[bytes, Callable[[bytes], bytes]], bytes]] = {
+            PRODUCE: self._produce,
+            FETCH: self._fetch,
+            OFFSET_COMMIT: self._commit,
+            OFFSET_FETCH: self._committed,
+            CREATE_TOPICS: self._create,
+        }
+        return acts[key](request, ask)
+
+    def _produce(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
+        body = _Reader.of_request(request)
+        body.string(), body.take(">hi")
+        batches = [
+            (topic, body.take(">i")[0], len(body.bytes())) for topic in body.strings_of_array() for _ in body.array()
+        ]
+        for topic, partition, length in batches:
+            if length > self._memory.limits.get(topic, 1 << 31):
+                assert len(batches) == 1, "a client that sends several batches at once is not understood"
+                return request[4:8] + _refusal(topic, partition)
+        answer = ask(request)
+        with self._changed:
+            self._memory.written += 1
+            self._changed.notify_all()
+            if self._losing:
+                self._losing -= 1
+                raise EOFError
+        return answer
+
+    def _fetch(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
+        at = _Reader.of_request(request).at + 4
+        (wait_ms,) = struct.unpack_from(">i", request, at)
+        deadline_s = time.monotonic() + wait_ms / 1000
+        # In 0 ms the broker would not even look.
+        at_once = request[:at] + struct.pack(">i", 1) + request[at + 4 :]
+        while True:
+            seen = self._memory.written
+            answer, is_empty = _checked(request, ask(at_once))
+            left_s = deadline_s - time.monotonic()
+            if not is_empty or left_s <= 0:
+                return answer
+            with self._changed:
+                self._changed.wait_for(lambda: self._memory.written != seen or self._is_broken, left_s)  # noqa: B023
+
+    def _commit(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
+        body = _Reader.of_request(request)
+        group, _, _, _ = body.string(), body.take(">i"), body.string(), body.take(">q")
+        notes = {}
+        for topic in body.strings_of_array():
+            for _ in body.array():
+                partition, _ = body.take(">iq")
+                notes[str(group), topic, partition] = body.string()
+        answer = ask(request)
+        self._memory.notes.update(notes)
+        return answer
+
+    def _committed(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
+        group = _Reader.of_request(request).string()
+        answer = ask(request)
+        body = _Reader(answer, 4)
+        told = answer[:8]
+        for topic in body.strings_of_array():
+            told += _packed(topic) + answer[body.at : body.at + 4]
+            for _ in body.array():
+                partition, offset = body.take(">iq")
+                note = body.string() or self._memory.notes.get((str(group), topic, partition))
+                told += struct.pack(">iq", partition, offset) + _packed(note if offset >= 0 else "")
+                told += struct.pack(">h", *body.take(">h"))
+        return told
+
+    def _create(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
+        body = _Reader.of_request(request)
+        for topic in body.strings_of_array():
+            body.take(">ih")
+            for _ in body.array():
+                body.take(">i"), [body.take(">i") for _ in body.array()]
+            settings = {str(body.string()): body.string() for _ in body.array()}
+            if "max.message.bytes" in settings:
+                self._memory.limits.setdefault(topic, int(settings["max.message.bytes"] or 0))
+        return ask(request)
+
+
+class _Reader:
+    """Reads the protocol's values one after the other."""
+
+    def __init__(self, data: bytes, at: int) -> None:
+        self.data = data
+        self.at = at
+
+    @classmethod
+    def of_request(cls, request: bytes) -> _Reader:
+        """Behind its head: key, version, number, and the client's name."""
+        reader = cls(request, 8)
+        reader.string()
+        return reader
+
+    def take(self, form: str) -> tuple[int, ...]:
+        values = struct.unpack_from(form, self.data, self.at)
+        self.at += struct.calcsize(form)
+        return values
+
+    def string(self) -> str | None:
+        (length,) = self.take(">h")
+        return None if length < 0 else self._piece(length).decode()
+
+    def bytes(self) -> bytes:
+        (length,) = self.take(">i")
+        return b"" if length < 0 else self._piece(length)
+
+    def array(self) -> range:
+        return range(self.take(">i")[0])
+
+    def strings_of_array(self) -> Iterator[str]:
+        """The string with which each entry begins; the rest of it is the caller's to read."""
+        for _ in self.array():
+            yield str(self.string())
+
+    def _piece(self, length: int) -> bytes:
+        self.at += length
+        return self.data[self.at - length : self.at]
+
+
+def _checked(request: bytes, answer: bytes) -> tuple[bytes, bool]:
+    """The answer to a fetch, with an error for offsets that are not there; and whether it says nothing."""
+    asked = {}
+    body = _Reader.of_request(request)
+    body.take(">iiiib")
+    for topic in body.strings_of_array():
+        for _ in body.array():
+            partition, offset, _ = body.take(">iqi")
+            asked[topic, partition] = offset
+    told = bytearray(answer)
+    is_empty = True
+    body = _Reader(answer, 8)
+    for topic in body.strings_of_array():
+        for _ in body.array():
+            (partition,) = body.take(">i")
+            at = body.at
+            error, end, _ = body.take(">hqq")
+            for _ in body.array():
+                body.take(">qq")
+            is_lost = error == 0 and asked[topic, partition] > end
+            if is_lost:
+                struct.pack_into(">h", told, at, OFFSET_OUT_OF_RANGE)
+            is_empty = not body.bytes() and not error and not is_lost and is_empty
+    return bytes(told), is_empty
+
+
+def _lowered(answer: bytes, version: int) -> bytes:
+    """An answer to ApiVersions that offers no later versions of what is read here."""
+    told = bytearray(answer)
+    at, count, step = 10, 0, 6
+    if version < 3:
+        (count,) = struct.unpack_from(">i", answer, 6)
+    else:  # a compact array, of entries with an empty list of further fields
+        at, count, step = 7, answer[6] - 1, 7
+        if answer[6] & 0x80:
+            at, count = 8, (answer[6] & 0x7F | answer[7] << 7) - 1
+    for entry in range(at, at + count * step, step):
+        key, _, highest = struct.unpack_from(">hhh", answer, entry)
+        struct.pack_into(">h", told, entry + 4, min(highest, READ.get(key, highest)))
+    return bytes(told)
+
+
+def _refusal(topic: str, partition: int) -> bytes:
+    partitions = struct.pack(">iihqq", 1, partition, MESSAGE_TOO_LARGE, -1, -1)
+    return struct.pack(">i", 1) + _packed(topic) + partitions + struct.pack(">i", 0)
+
+
+def _packed(text: str | None) -> bytes:
+    encoded = (text or "").encode()
+    return struct.pack(">h", -1 if text is None else len(encoded)) + encoded
+
+
+def _receive(end: socket.socket) -> bytes:
+    """One request or answer, without its length. Raises `EOFError` where there are no more."""
+    (length,) = struct.unpack(">i", _exactly(end, 4))
+    return _exactly(end, length)
+
+
+def _exactly(end: socket.socket, length: int) -> bytes:
+    data = end.recv(length)
+    while len(data) < length:
+        more = end.recv(length - len(data))
+        if not data and not more:
+            raise EOFError
+        if not more:
+            raise EOFError
+        data += more
+    return data
+
+
+def _send(end: socket.socket, data: bytes) -> None:
+    end.sendall(struct.pack(">i", len(data)) + data)
+
+
+def _close(end: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        end.shutdown(socket.SHUT_RDWR)
+    end.close()
+
+
+def listen() -> socket.socket:
+    """A listener on a free port of the loopback interface."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(128)
+    return listener
