@@ -14,6 +14,7 @@ from typing import Protocol
 
 from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.snapshot import ContainerId
+from instar_controller.whisk.action import Action
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import Collection, Document, Key
 from instar_controller.whisk.invocation import ContainerKey, Invocation
@@ -190,6 +191,13 @@ class Weights(Protocol):
     def begin(self, invocation: Invocation) -> Delivery:
         """Send for all weights that this invocation's container will need. Somebody waits for them: they go before
         whatever is fetched in advance.
+        """
+
+    def prepare(self, action: Action, revision: int | str, read_code: Callable[[], str]) -> None:
+        """Have ready on this node what starts of this action will need, as far as it lies in its archive.
+
+        It may take its time, unlike the others. `read_code` reads the archive, if that is needed; what it raises
+        comes through.
         """
 
     def close(self) -> None:

@@ -26,6 +26,7 @@ from instar_controller.clients import wanted
 REST_BYTES = 4 << 20  # of all other entries, unpacked; with more than that leaving out the weights saves little
 LEAST_BYTES = 1 << 20  # of weights that are worth it
 PIECE_BYTES = 1 << 20
+READ_BYTES = 1 << 18  # of the archive at a time
 
 # What a damaged or hostile archive makes the libraries raise.
 DAMAGES = (zipfile.BadZipFile, zlib.error, binascii.Error, EOFError, NotImplementedError, RuntimeError, ValueError)
@@ -51,8 +52,7 @@ class Lean:
 def lean(code: str) -> Lean | None:
     """The zip in base64 without the weights of its packages; None if it has none, or is to be sent as it is."""
     try:
-        data = base64.b64decode(code, validate=True)
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        with _opened(code) as archive:
             _check(archive.infolist())
             inside = tuple(_inside(archive))
             left_out = {each.entry for each in inside}
@@ -70,10 +70,7 @@ def copy(code: str, inside: Inside, out: IO[bytes]) -> bool:
     Whether it has the right bytes is for whoever takes it into a store. Raises `OSError` where `out` refuses.
     """
     try:
-        with (
-            zipfile.ZipFile(io.BytesIO(base64.b64decode(code, validate=True))) as archive,
-            archive.open(inside.entry) as file,
-        ):
+        with _opened(code) as archive, archive.open(inside.entry) as file:
             left = inside.weights.size
             while left > 0 and (piece := file.read(min(left, PIECE_BYTES))):
                 out.write(piece)
@@ -81,6 +78,11 @@ def copy(code: str, inside: Inside, out: IO[bytes]) -> bool:
             return left == 0 and not file.read(1)
     except DAMAGES:
         return False
+
+
+def _opened(code: str) -> zipfile.ZipFile:
+    """It is decoded where it is read: all at once would keep this process from everything else meanwhile."""
+    return zipfile.ZipFile(io.BufferedReader(wanted.Encoded(code), READ_BYTES))
 
 
 def _inside(archive: zipfile.ZipFile) -> Iterator[Inside]:

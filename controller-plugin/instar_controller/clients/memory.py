@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from instar_controller.clients.retention import DEFAULT, Retention
 from instar_controller.errors import ConflictError, NotFoundError
 from instar_controller.ports import ActivationQuery
+from instar_controller.whisk.action import Action
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.document import CONCURRENT_CHANGE, Collection, Document, Key
 from instar_controller.whisk.invocation import Invocation
@@ -158,6 +159,9 @@ class MemoryWeights:
                 return MemoryDelivery(None)
             self._present[revision] = self._missing.pop(revision)
             return MemoryDelivery(Amounts(0, self._present[revision]))
+
+    def prepare(self, action: Action, revision: int | str, read_code: Callable[[], str]) -> None:
+        """No archive has any here."""
 
     def close(self) -> None:
         with self._lock:

@@ -56,7 +56,7 @@ class Wanted:
 def look(code: str) -> Iterator[Found]:
     """The packages in a zip in base64, one by one. Raises `ArchiveError` where it is no zip or damaged."""
     try:
-        with zipfile.ZipFile(io.BufferedReader(_Encoded(code), 1 << 16)) as archive:
+        with zipfile.ZipFile(io.BufferedReader(Encoded(code), 1 << 16)) as archive:
             yield from _packages(archive)
     except (
         zipfile.BadZipFile,
@@ -115,7 +115,7 @@ def _may_be_ours(entry: zipfile.ZipInfo) -> bool:
     return name == package.MODEL_FILE and is_known and IGNORED.isdisjoint(folders)
 
 
-class _Encoded(io.RawIOBase):
+class Encoded(io.RawIOBase):
     """The bytes that a text in base64 stands for, as a file: only what is read is decoded."""
 
     def __init__(self, text: str) -> None:

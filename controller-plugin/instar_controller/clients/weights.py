@@ -4,8 +4,8 @@ One rule: nothing here is waited for. Each start's weights are looked for and se
 a source may take its time; the fetcher's own threads bring them. What goes wrong is a line in the log: the container
 looks for its weights, too, follows what is on its way, and says what it lacks.
 
-Weights that lie in an action's archive come into the store after its first start; from then on its archive is sent
-without them (`lean.py`), and the delivery holds them, so that they are not evicted meanwhile.
+Weights that lie in an action's archive come into the store when they are prepared, or else after its first start.
+From then on its archive is sent without them (`lean.py`), and the delivery holds them, so that they are not evicted.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from instar.weights.pipeline import Urgency
 from instar_controller.clients import lean, wanted
 from instar_controller.clients.lean import Inside, Lean
 from instar_controller.clients.wanted import Wanted
+from instar_controller.whisk.action import Action
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.weights import Amounts
 
@@ -171,25 +172,34 @@ class StoreWeights:
             return None
         return None if whole is None else whole.descriptor
 
+    def prepare(self, action: Action, revision: int | str, read_code: Callable[[], str]) -> None:
+        """See `ports.Weights`."""
+        if action.exec.kind in self._kinds and not self._is_closed and not self._is_plain(revision):
+            self._make_lean(action, revision, read_code())
+
     def _learn(self, invocation: Invocation) -> None:
         """After a start with the whole archive: have the next one do with less, if it can."""
-        with self._lock:
-            is_plain = invocation.revision in self._leans and self._leans[invocation.revision] is None
-        if invocation.action.exec.binary and not is_plain and not self._is_closed:
-            threading.Thread(target=self._make_lean, args=(invocation,), name="instar-weights", daemon=True).start()
+        action, revision = invocation.action, invocation.revision
+        if action.exec.binary and not self._is_closed and not self._is_plain(revision):
+            making = (action, revision, action.exec.code)
+            threading.Thread(target=self._make_lean, args=making, name="instar-weights", daemon=True).start()
 
-    def _make_lean(self, invocation: Invocation) -> None:
-        code = invocation.action.exec.code
+    def _is_plain(self, revision: int | str) -> bool:
+        """Whether it is known that its archive is sent as it is."""
+        with self._lock:
+            return revision in self._leans and self._leans[revision] is None
+
+    def _make_lean(self, action: Action, revision: int | str, code: str) -> None:
         made = lean.lean(code)
         for each in () if made is None else made.inside:
             try:
                 self._take_in(code, each)
             except (InstarError, OSError) as error:
                 if not self._is_closed:
-                    logger.warning("the weights in %s stay there: %s", invocation.action.full_name, error)
+                    logger.warning("the weights in %s stay there: %s", action.full_name, error)
                 return  # and another start tries again
         with self._lock:
-            self._leans[invocation.revision] = made
+            self._leans[revision] = made
             while len(self._leans) > REMEMBERED or self._lean_bytes() > LEAN_BYTES:
                 self._leans.popitem(last=False)
 

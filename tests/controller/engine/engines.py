@@ -18,6 +18,7 @@ from instar_controller.policies.estimates import Estimate, nothing_known
 from instar_controller.policies.observations import Observation
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Delivery, Ending, PendingLog
+from instar_controller.whisk.action import Action
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.invocation import ContainerKey, Invocation
 from instar_controller.whisk.response import Outcome
@@ -118,6 +119,9 @@ class RiggedWeights:
         self.before_begin(invocation)
         self.deliveries.append(WatchedDelivery(self.memory.begin(invocation)))
         return self.deliveries[-1]
+
+    def prepare(self, action: Action, revision: int | str, read_code: Callable[[], str]) -> None:
+        self.memory.prepare(action, revision, read_code)
 
     def close(self) -> None:
         self.memory.close()

@@ -238,3 +238,24 @@ def test_after_the_end_nothing_is_taken_in(
     node.join()
     assert not node.store.place(inside.weights.digest).exists()
     assert caplog.text == ""
+
+
+def test_what_was_prepared_is_lean_from_the_first_start_on(make_node: Callable[..., Node], inside: Parcel) -> None:
+    node = make_node()
+    call = job(archive(files(inside)))
+    node.weights.prepare(call.action, call.revision, lambda: call.action.exec.code)
+    node.settle()
+    assert started(node, call) is not None
+
+
+def test_nothing_is_read_that_cannot_be_of_use(make_node: Callable[..., Node], inside: Parcel) -> None:
+    node = make_node()
+
+    def read() -> str:
+        raise AssertionError("nobody needs it")
+
+    other = job(archive(files(inside)), kind="nodejs:20")
+    node.weights.prepare(other.action, other.revision, read)
+    plain = job(archive({"__main__.py": b""}))
+    started(node, plain)
+    node.weights.prepare(plain.action, plain.revision, read)
