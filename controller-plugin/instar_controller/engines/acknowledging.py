@@ -85,6 +85,10 @@ class Acknowledger:
         self._observer = observer
         self._topics = topics
 
+    def is_ours(self, assignment: Assignment) -> bool:
+        """Whether it is ours to answer, and to keep the record of."""
+        return self._source.may_act(assignment)
+
     def result(self, assignment: Assignment, ack: Ack) -> None:
         """Send what delivers a result and nothing else."""
         self._send(assignment, ack, None)
@@ -167,11 +171,12 @@ class Receipt:
             self._acknowledger.result(self._assignment, ack)
         self._observer.reached("answered", self._since(activation))
 
-    def finished(self, activation: Activation) -> None:
+    def finished(self, activation: Activation) -> bool:
         ack = at_the_end(self._assignment, activation, has_log=self._has_log)
         self._acknowledger.completion(self._assignment, ack, activation, self._on_sent)
         self._observer.reached("completed", self._since(activation))
         self._observer.finished(activation)
+        return self._acknowledger.is_ours(self._assignment)
 
     def _since(self, activation: Activation) -> float:
         return max(0.0, time.monotonic() - self._read_s - activation.duration / 1000)

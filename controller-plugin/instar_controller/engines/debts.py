@@ -24,8 +24,8 @@ class Hearer(Protocol):
     def answered(self, activation: Activation) -> None:
         """The function has answered, or never will. The record is without its log."""
 
-    def finished(self, activation: Activation) -> None:
-        """Nothing more will come: the record as it is kept, before it is."""
+    def finished(self, activation: Activation) -> bool:
+        """Nothing more will come: the record as it is to be kept. False if it is not ours to keep."""
 
 
 class Nobody:
@@ -34,8 +34,8 @@ class Nobody:
     def answered(self, activation: Activation) -> None:
         pass
 
-    def finished(self, activation: Activation) -> None:
-        pass
+    def finished(self, activation: Activation) -> bool:
+        return True
 
 
 NOBODY = Nobody()
@@ -90,8 +90,8 @@ class Debts:
             return _answer(debt, activation)
 
     def finish(self, activation: Activation) -> bool:
-        """Tell that an invocation is finished, and answer it if nobody has. False if that was told already: then
-        this changes nothing.
+        """Tell that an invocation is finished, and answer it if nobody has; whether its record is to be kept. False
+        if that was told already: then this changes nothing.
         """
         debt = self._find(activation.activation_id)
         if debt is None:
@@ -101,14 +101,15 @@ class Debts:
                 return False
             debt.is_finished = True
             _answer(debt, activation)
+            is_ours = True
             try:
-                debt.hearer.finished(activation)
+                is_ours = debt.hearer.finished(activation)
             except Exception:  # a mistake of who is told: the record is owed all the same
                 logger.exception("the end of activation %s was not heard", activation.activation_id)
         with self._paid:
             del self._open[activation.activation_id]
             self._paid.notify_all()
-        return True
+        return is_ours
 
     def wait_until_paid(self, timeout_s: float) -> bool:
         """Whether nothing is owed any more, at the latest after so many seconds."""

@@ -32,7 +32,7 @@ from instar_controller.policies import estimates
 from instar_controller.policies.estimates import Estimate
 from instar_controller.policies.observations import Booted, Observation, Slept
 from instar_controller.policies.removal import Reason, Why
-from instar_controller.policies.snapshot import ContainerId, Job
+from instar_controller.policies.snapshot import Container, ContainerId, Job
 from instar_controller.ports import Clock, Containers, Delivery, Ending, Log, PendingLog, Weights
 from instar_controller.whisk import response as responses
 from instar_controller.whisk.activation import Activation, ActivationId
@@ -109,6 +109,7 @@ class Invoker:
         self._deliveries: dict[ActivationId, Delivery] = {}  # of the starts that are under way
         self._failures: dict[ActivationId, Response] = {}  # what is to be said where it is the user's fault
         self._is_closing = False
+        self._interrupted: Response | None = None  # what is said of functions that are cut short from now on
         self._alarm_s: float | None = None  # what the timer waits for
         self._alarm = threading.Condition(self._lock)  # it has to be sooner
         self._stepped = threading.Condition(self._lock)  # something has happened to a container
@@ -139,12 +140,19 @@ class Invoker:
             self._fail(work)
         return future
 
+    def containers(self) -> tuple[Container, ...]:
+        """Every container that has not gone, as it is now."""
+        with self._lock:
+            return self._scheduler.containers
+
     def invokers(self) -> Mapping[str, str]:
         """This one, by its name."""
         return {self._settings.name: "down" if self._is_closing else "up"}
 
-    def close(self, *, drain_s: float) -> None:
+    def close(self, *, drain_s: float, interrupted: Response | None = None) -> None:
         """Take nothing on any more, let what runs run for `drain_s`, give up the rest, remove all containers.
+
+        What runs then has this response, `interrupted`; or else that of a function whose container has ended.
 
         Every completion is given and every record is written when it returns.
         """
@@ -152,6 +160,7 @@ class Invoker:
             self._is_closing = True
             self._alarm.notify()
         self._debts.wait_until_paid(drain_s)
+        self._interrupted = interrupted
         self._tell(Scheduler.close)
         with self._lock:
             self._stepped.wait_for(lambda: not self._scheduler.containers, self._settings.removal_s)
@@ -290,9 +299,10 @@ class Invoker:
             self._finish(invocation, self._with_log(result.activation, invocation, read))
         else:
             self._break(id, result.ruin)  # ends the function if it still runs, and its streams with it
-            self._debts.answer(result.activation)
+            activation = self._unless_interrupted(result.activation, result.ruin)
+            self._debts.answer(activation)
             read = self._collect(log, invocation)
-            self._finish(invocation, self._with_log(result.activation, invocation, read))
+            self._finish(invocation, self._with_log(activation, invocation, read))
 
     def _transform(self, run: Run, transformation: Transformation, invocation: Invocation) -> Made | None:
         """Make the donor into the function of this run; None if that could not be, and the job is decided again."""
@@ -373,6 +383,12 @@ class Invoker:
 
     def _break(self, id: ContainerId, reason: Reason) -> None:
         self._tell(lambda scheduler, now_s: scheduler.broken(id, reason, now_s))
+
+    def _unless_interrupted(self, activation: Activation, ruin: Reason) -> Activation:
+        """The same, unless it was us who ended its container."""
+        if self._interrupted is None or ruin.why is not Why.DISCONNECTED:
+            return activation
+        return replace(activation, response=self._interrupted)
 
     def _collect(self, log: PendingLog, invocation: Invocation) -> Log:
         if invocation.action.limits.logs_mb == 0:

@@ -30,6 +30,7 @@ from instar_controller.whisk.response import Response, of_failed_start
 logger = logging.getLogger(__name__)
 
 OUR_MISTAKE = "The invoker failed to run the action."
+INTERRUPTED = "The invoker was shut down before the action had ended."
 
 
 class Backlog(Records, Protocol):
@@ -86,7 +87,7 @@ class Node:
         until_s = time.monotonic() + drain_s
         self.intake.stop()
         self.intake.wait_until_finished(drain_s)
-        self._engine.close(drain_s=max(0.0, until_s - time.monotonic()))
+        self._engine.close(drain_s=max(0.0, until_s - time.monotonic()), interrupted=of_failed_start(INTERRUPTED))
         left = self.outbox.close(self._settings.answers_s)
         if left:
             logger.error("%s answers and events could not be sent before the end", left)
@@ -141,8 +142,8 @@ class Node:
     def _refuse(self, arrival: Arrival, response: Response, *, keeps_record: bool) -> None:
         """It never came as far as a container, and this is why."""
         activation = activations.refusal(arrival.assignment.message, response, now_ms=self._clock.now_ms())
-        self._receipt(arrival, has_log=False).finished(activation)
-        if not keeps_record:
+        is_ours = self._receipt(arrival, has_log=False).finished(activation)
+        if not (is_ours and keeps_record):
             return
         try:
             self._records.put_activation(activation)

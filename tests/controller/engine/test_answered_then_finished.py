@@ -36,8 +36,9 @@ class Heard:
     def answered(self, activation: Activation) -> None:
         self.told.put(("answered", activation))
 
-    def finished(self, activation: Activation) -> None:
+    def finished(self, activation: Activation) -> bool:
         self.told.put(("finished", activation))
+        return True
 
     def next(self) -> tuple[str, Activation]:
         return self.told.get(timeout=WAIT_S)
@@ -94,7 +95,8 @@ def test_who_is_told_may_stumble_and_the_record_is_kept(engine: Engine, caplog: 
         def answered(self, activation: Activation) -> None:
             raise ZeroDivisionError
 
-        finished = answered
+        def finished(self, activation: Activation) -> bool:
+            raise ZeroDivisionError
 
     job = invocation()
     assert engine.invoker.submit(job, Stumbling()).result(WAIT_S).response.status is Status.SUCCESS
@@ -145,8 +147,9 @@ def test_many_pay_the_same_debt_and_one_of_them_does() -> None:
         def answered(self, activation: Activation) -> None:
             told.append("answered")
 
-        def finished(self, activation: Activation) -> None:
+        def finished(self, activation: Activation) -> bool:
             told.append("finished")
+            return True
 
     debts.owe(job, Listing())
     activation = give_up(job)

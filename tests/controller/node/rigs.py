@@ -142,26 +142,36 @@ class WatchedRecords(MemoryRecords):
 
 
 class Counting:
-    """An observer that remembers."""
+    """An observer that remembers, and can be waited for."""
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self._changed = threading.Condition()
 
     def read(self, fate: str) -> None:
-        self.counts[f"read {fate}"] += 1
+        self._count(f"read {fate}")
 
     def reached(self, stage: str, seconds: float) -> None:
         assert seconds >= 0
-        self.counts[f"reached {stage}"] += 1
+        self._count(f"reached {stage}")
 
     def sent(self, kind: str) -> None:
-        self.counts[f"sent {kind}"] += 1
+        self._count(f"sent {kind}")
 
     def not_sent(self, kind: str) -> None:
-        self.counts[f"not sent {kind}"] += 1
+        self._count(f"not sent {kind}")
 
     def finished(self, activation: Activation) -> None:
-        self.counts["finished"] += 1
+        self._count("finished")
+
+    def wait_for(self, what: str, count: int) -> None:
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.counts[what] >= count, WAIT_S), self.counts
+
+    def _count(self, what: str) -> None:
+        with self._changed:
+            self.counts[what] += 1
+            self._changed.notify_all()
 
 
 @dataclass
@@ -266,6 +276,7 @@ class Life:
     wrap: Callable[[Containers], Containers] = lambda containers: containers
 
     def __post_init__(self) -> None:
+        self.is_closed = False
         cluster = self.cluster
         clock = SystemClock()
         self.containers = WatchedContainers(ThreadContainers(cluster.world))
@@ -308,6 +319,9 @@ class Life:
         return self
 
     def close(self, drain_s: float = WAIT_S) -> None:
+        if self.is_closed:
+            return
+        self.is_closed = True
         self.node.close(drain_s=drain_s)
         self.blacklist.close()
 
