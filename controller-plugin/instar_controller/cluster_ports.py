@@ -149,3 +149,29 @@ class Records(Protocol):
     def put_activation(self, activation: Activation) -> None:
         """Write a record, whole; return when it will survive. One that is there stays as it is: an activation has one
         record. Raises `StoreError`."""
+
+
+class Documents(Protocol):
+    """A database of JSON documents that is ours, and that several may write. It is made when it is first used.
+
+    Safe for several threads, and can be sent to another process. Every method may raise `StoreError`. Two that are
+    the same database are equal.
+    """
+
+    def find(self, ids: Sequence[str]) -> Mapping[str, JsonObject]:
+        """The documents of these ids, by id, `_id` and `_rev` included; those that are not there are left out."""
+
+    def under(self, prefix: str) -> Mapping[str, str]:
+        """The ids that begin like this, and the revisions of their documents."""
+
+    def put(self, documents: Sequence[JsonObject]) -> Sequence[str | None]:
+        """Write each document if what is stored has its `_rev` (none: if there is none); `_deleted` deletes it.
+
+        Returns the new revisions; None for a document that was changed meanwhile, which stays as it is.
+        """
+
+    def changes(self, since: str, *, timeout_s: float, most: int) -> Changes:
+        """See `Entities.changes`; but the entries have no documents."""
+
+    def __hash__(self) -> int:
+        """Of the database."""

@@ -83,7 +83,7 @@ class PlanRepository:
         """What `put_model` was given, or None if it is not here or damaged."""
         data = _read(self._model(digest), package.MAX_JSON_BYTES)
         try:
-            return None if data is None else _decompress(data, package.MAX_JSON_BYTES)
+            return None if data is None else decompressed(data, package.MAX_JSON_BYTES)
         except zlib.error:
             return None
 
@@ -100,27 +100,12 @@ class PlanRepository:
 
     def put(self, source: str, target: str, costs: str, answer: Answer) -> None:
         """Keep what came of planning; `costs` is the `key_of` them. Raises `StoreError`."""
-        estimate = json.dumps([answer.estimate.transform_ns, answer.estimate.load_ns]).encode()
-        match answer:
-            case KeptPlan(compressed):
-                body = _PLAN + estimate + _END + compressed
-            case LoadInstead():
-                body = _INSTEAD + estimate + _END + answer.reason.encode()
-        self._write(self._pair(source, target, costs), _seal(source, target, costs, body) + body)
+        self._write(self._pair(source, target, costs), encode(source, target, costs, answer))
 
     def find(self, source: str, target: str, costs: str) -> Answer | None:
         """What came of planning, or None if nobody planned this or the entry is damaged."""
         data = _read(self._pair(source, target, costs), plans.MAX_BYTES)
-        if data is None:
-            return None
-        body = data[digests.NBYTES :]
-        if data[: digests.NBYTES] != _seal(source, target, costs, body):
-            return None
-        numbers, _, rest = body[1:].partition(_END)
-        estimate = Estimate(*json.loads(numbers))
-        if body.startswith(_PLAN):
-            return KeptPlan(rest, estimate)
-        return LoadInstead(source, target, estimate, rest.decode())
+        return None if data is None else decode(source, target, costs, data)
 
     def find_all(self, pairs: Iterable[tuple[str, str]], costs: str) -> Mapping[tuple[str, str], Answer]:
         """What `find` has of these pairs of source and target."""
@@ -178,6 +163,29 @@ class PlanRepository:
                 raise StoreError(f"{path} cannot be written ({error.strerror}): make room or name another") from error
 
 
+def encode(source: str, target: str, costs: str, answer: Answer) -> bytes:
+    """An entry, as `decode` reads it: what came of planning, sealed with what it came of."""
+    estimate = json.dumps([answer.estimate.transform_ns, answer.estimate.load_ns]).encode()
+    match answer:
+        case KeptPlan(compressed):
+            body = _PLAN + estimate + _END + compressed
+        case LoadInstead():
+            body = _INSTEAD + estimate + _END + answer.reason.encode()
+    return _seal(source, target, costs, body) + body
+
+
+def decode(source: str, target: str, costs: str, data: bytes) -> Answer | None:
+    """What `encode` was given; None if these are not its bytes, or those of another entry."""
+    body = data[digests.NBYTES :]
+    if data[: digests.NBYTES] != _seal(source, target, costs, body):
+        return None
+    numbers, _, rest = body[1:].partition(_END)
+    estimate = Estimate(*json.loads(numbers))
+    if body.startswith(_PLAN):
+        return KeptPlan(rest, estimate)
+    return LoadInstead(source, target, estimate, rest.decode())
+
+
 def _seal(source: str, target: str, costs: str, body: bytes) -> bytes:
     return digests.digest(f"{source} {target} {costs}\n".encode() + body)
 
@@ -191,8 +199,8 @@ def _read(path: Path, limit: int) -> bytes | None:
     return data if len(data) <= limit else None
 
 
-def _decompress(data: bytes, limit: int) -> bytes:
-    """Raises `zlib.error` also where the end is missing or there is more than `limit`."""
+def decompressed(data: bytes, limit: int) -> bytes:
+    """What zlib compressed. Raises `zlib.error` also where the end is missing or there is more than `limit`."""
     stream = zlib.decompressobj()
     result = stream.decompress(data, limit)
     if not stream.eof:

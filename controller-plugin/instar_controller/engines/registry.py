@@ -121,7 +121,7 @@ class Registry:
             is_new = digest not in self._models
         if is_new:
             self._repository.put_model(digest, model_json)
-        self._enter(name, digest, model_json)
+        self.enter(name, digest, model_json)
         return digest
 
     def adopt(self, name: str, digest: str) -> bool:
@@ -129,8 +129,18 @@ class Registry:
         model_json = self._repository.model_json(digest)
         if model_json is None:
             return False
-        self._enter(name, digest, model_json)
+        self.enter(name, digest, model_json)
         return True
+
+    def enter(self, name: str, digest: str, model_json: bytes) -> None:
+        """Register a model that the repository has, with what `package.encode` wrote of it."""
+        with self._changed:
+            if self._names.get(name) != digest:
+                self._forget(name)
+                self._names[name] = digest
+                self._add(digest, model_json)
+                self._models[digest].names.add(name)
+        self._events.put(None)
 
     def unregister(self, name: str) -> None:
         """Forget a name, and its model and plans if no other name has it. What is kept on disk stays there."""
@@ -163,15 +173,6 @@ class Registry:
         with self._changed:
             left = len(self._owed) + len(self._begun)
             return f"<Registry {len(self._models)} models, {len(self._answers)} answers, {left} pairs to plan>"
-
-    def _enter(self, name: str, digest: str, model_json: bytes) -> None:
-        with self._changed:
-            if self._names.get(name) != digest:
-                self._forget(name)
-                self._names[name] = digest
-                self._add(digest, model_json)
-                self._models[digest].names.add(name)
-        self._events.put(None)
 
     def _add(self, digest: str, model_json: bytes) -> None:
         if digest in self._models:
