@@ -9,6 +9,7 @@ and cause trouble by its `faults`; it has no views but those that the ports ask,
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import threading
 from collections import deque
@@ -19,8 +20,10 @@ from enum import Enum
 
 from instar_controller.cluster_ports import Change, Changes
 from instar_controller.errors import ConflictError, NotFoundError, StoreError
+from instar_controller.policies.keeping import Answer, Answered, Kept, Record, Unanswered
+from instar_controller.whisk import stored_activation
 from instar_controller.whisk.activation import Activation
-from instar_controller.whisk.values import Json, JsonObject, compact
+from instar_controller.whisk.values import Json, JsonObject, compact, parse
 
 _ATTACHMENTS = "_attachments"
 
@@ -231,19 +234,31 @@ class MemorySubjects:
 
 
 class MemoryRecords:
-    """`Records` over a database in memory."""
+    """`Records` over a database in memory, and a `Shelf` for `engines/keeper`."""
 
     def __init__(self, database: MemoryDatabase | None = None) -> None:
         self.database = MemoryDatabase() if database is None else database
 
     def put_activation(self, activation: Activation) -> None:
-        id = f"{activation.namespace}/{activation.activation_id}"
-        with self.database.faults.around(f"writing the record {id}"):
-            document = {"_id": id, "entityType": "activation", "updated": activation.end, **activation.to_document()}
-            try:
-                self.database.put(document)
-            except ConflictError:
-                return  # it is there already
+        document = stored_activation.document(activation, updated_ms=activation.end)
+        with self.database.faults.around(f"writing the record {document['_id']}"):
+            self._keep(document)
+
+    def write(self, records: Sequence[Record]) -> Answer:
+        """Write them, each for itself; one that is there already stays as it is, and counts as kept. Never raises."""
+        try:
+            with self.database.faults.around(f"writing {len(records)} records"):
+                for record in records:
+                    document = parse(record.body)
+                    assert isinstance(document, Mapping)
+                    self._keep(document)
+        except StoreError as error:
+            return Unanswered(str(error))
+        return Answered([Kept()] * len(records))
+
+    def _keep(self, document: JsonObject) -> None:
+        with contextlib.suppress(ConflictError):  # it is there already
+            self.database.put(document)
 
 
 def _blocked_by(document: JsonObject) -> Sequence[str]:

@@ -9,9 +9,11 @@ import pytest
 from couches import Maker
 from databases import PASSWORD, USERNAME, Databases, DatabaseServer
 
+from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection, CouchSettings
 from instar_controller.clients.couch.database import Database
 from instar_controller.clients.couch.entities import CouchEntities
+from instar_controller.clients.couch.records import CouchRecords
 from instar_controller.clients.couch.subjects import CouchSubjects
 from instar_controller.clients.memory_couch import MemoryDatabase, MemoryEntities, MemoryRecords, MemorySubjects
 
@@ -37,7 +39,7 @@ def over_http(databases: Databases, connection: Connection) -> Maker:
     return Maker(
         CouchEntities(Database(connection, databases.entities)),
         CouchSubjects(Database(connection, databases.subjects)),
-        MemoryRecords(),
+        CouchRecords(Database(connection, databases.activations), SystemClock()),
         put=lambda document: server.put(databases.entities, document),
         delete=lambda id, revision: server.delete(databases.entities, id, revision),
         attach=lambda id, revision, name, content: server.attach(databases.entities, id, revision, name, content),

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from instar_controller.cluster_ports import Entities, Records, Subjects
+from instar_controller.engines.keeper import Shelf
 from instar_controller.whisk.values import JsonObject
+
+
+class KeptRecords(Records, Shelf, Protocol):
+    """Records, one by one and in batches."""
 
 
 @dataclass
@@ -15,7 +21,7 @@ class Maker:
 
     entities: Entities
     subjects: Subjects
-    records: Records
+    records: KeptRecords
     put: Callable[[JsonObject], str]  # writes an entity, with `_rev` if it replaces one; the new revision
     delete: Callable[[str, str], str]  # id and revision of an entity; the deletion's revision
     attach: Callable[[str, str, str, bytes], str]  # id, revision, name, content; the new revision
