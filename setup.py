@@ -94,6 +94,8 @@ setup(
             "push = instar.commands.push",
             "store = instar.commands.store",
             "serve = instar_controller.commands",
+            "invoker = instar_controller.invoker_command",
+            "dispatcher = instar_controller.dispatcher_command",
             "plans = instar_controller.show_plans",
         ],
     },

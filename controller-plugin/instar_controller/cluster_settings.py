@@ -23,8 +23,10 @@ from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
 from instar_controller.settings import NO_STORE, DockerSettings, default_state, parse_stem_cells
 from instar_controller.variables import Given, Variable
+from instar_controller.whisk import locked
 from instar_controller.whisk import manifest as manifests
 from instar_controller.whisk.limits import Bounds, Limits
+from instar_controller.whisk.locked import AES_128, AES_256, Keys
 from instar_controller.whisk.manifest import DEFAULT, Manifest
 from instar_controller.whisk.values import Json, parse
 
@@ -52,7 +54,9 @@ class BusSettings:
 class DatabaseSettings:
     """CouchDB, and the names of the databases."""
 
-    url: str
+    protocol: str
+    host: str
+    port: int
     username: str
     password: str = field(repr=False)
     subjects: str
@@ -60,6 +64,11 @@ class DatabaseSettings:
     activations: str
     plans: str
     blacklist_interval_s: float = 300.0
+
+    @property
+    def all(self) -> tuple[str, ...]:
+        """The databases that have to be there."""
+        return (self.subjects, self.entities, self.activations)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +120,7 @@ class InvokerSettings:
     pool: PoolSettings
     engine: EngineSettings
     limits: Limits
+    keys: Keys = field(repr=False)  # that parameters are locked with
     manifest: Manifest
     docker: DockerSettings | None  # None: containers are made of processes of this machine
     api_host: str  # what actions find in `__OW_API_HOST`
@@ -157,9 +167,13 @@ def invoker(environment: Mapping[str, str], options: Mapping[str, str | None]) -
             stem_cells=tuple(_stem_cells(given, manifest, memory_mb)),
         ),
         engine=EngineSettings(
-            name=name, threads=32 + 2 * containers, max_result_bytes=given.value(names.PAYLOAD_MAX)
+            name=name,
+            threads=32 + 2 * containers,
+            queue_length=containers,
+            max_result_bytes=given.value(names.PAYLOAD_MAX),
         ),
         limits=limits,
+        keys=_keys(given),
         manifest=manifest,
         docker=docker,
         api_host=_api_host(given),
@@ -221,7 +235,9 @@ def _database(given: Given) -> DatabaseSettings:
             f"{names.COUCHDB_PROTOCOL.name} and {names.COUCHDB_PORT.name}"
         )
     return DatabaseSettings(
-        url=f"{given.value(names.COUCHDB_PROTOCOL)}://{host}:{given.value(names.COUCHDB_PORT)}",
+        protocol=given.value(names.COUCHDB_PROTOCOL),
+        host=host,
+        port=given.value(names.COUCHDB_PORT),
         username=given.value(names.COUCHDB_USERNAME),
         password=given.value(names.COUCHDB_PASSWORD),
         subjects=given.required(names.SUBJECTS),
@@ -370,6 +386,11 @@ def _stem_cells(given: Given, manifest: Manifest, memory_mb: int) -> Sequence[St
                 "containers together"
             )
     return cells
+
+
+def _keys(given: Given) -> Keys:
+    wanted = {AES_128: given.value(names.AES_128_KEY), AES_256: given.value(names.AES_256_KEY)}
+    return {algorithm: locked.parse_key(algorithm, text) for algorithm, text in wanted.items() if text}
 
 
 def _api_host(given: Given) -> str:

@@ -214,6 +214,13 @@ STORE = Variable(
     flag="--store",
     programs=INVOKER,
 )
+AES_128_KEY = Variable(
+    "INSTAR_AES_128_KEY",
+    "the key of `whisk.parameter-storage.aes-128`, base64: for parameters that controllers send locked",
+    text,
+    programs=INVOKER,
+)
+AES_256_KEY = Variable("INSTAR_AES_256_KEY", "the same for `aes-256`", text, programs=INVOKER)
 
 # Nodes and dispatchers.
 DEAD = Variable(

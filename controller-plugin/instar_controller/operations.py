@@ -15,6 +15,7 @@ import base64
 import binascii
 import errno
 import hmac
+import ipaddress
 import json
 import logging
 import os
@@ -135,6 +136,11 @@ class OperationsServer:
     def url(self) -> str:
         host, port = self._listener.getsockname()[:2]
         return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether nobody outside of this machine can reach it."""
+        return ipaddress.ip_address(self._listener.getsockname()[0]).is_loopback
 
     def start(self, operations: Operations) -> None:
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of requests is no news here

@@ -11,13 +11,10 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shutil
 import signal
 import socket
-import stat
-import tempfile
 import threading
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -26,35 +23,34 @@ from typing import NoReturn
 import waitress  # type: ignore[import-untyped]
 
 from instar.plan.costs import Costs
-from instar.weights import store as weights_store
-from instar.weights.fetch import Fetcher
+from instar_controller import making
 from instar_controller.api import identities
 from instar_controller.api.app import create_app
 from instar_controller.api.services import Services
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.costs import DeviceCosts, GivenCosts, Measured, Measuring
 from instar_controller.clients.disk import DiskStore
-from instar_controller.clients.memory import MemoryWeights
+from instar_controller.clients.docker.arguments import owner_of
 from instar_controller.clients.models import Surroundings
 from instar_controller.clients.plans import PlanRepository
-from instar_controller.clients.process import ProcessContainers
-from instar_controller.clients.weights import MODEL, StoreWeights
+from instar_controller.clients.weights import MODEL
 from instar_controller.engines.experience import Experience
 from instar_controller.engines.follower import Follower, Planned
 from instar_controller.engines.invoker import Invoker
 from instar_controller.engines.orders import Start
+from instar_controller.engines.preparer import Preparer
 from instar_controller.errors import SettingsError, StoreError
 from instar_controller.policies.removal import Reason
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Clock, Containers, Ending, Store, Weights
 from instar_controller.settings import HttpSettings, PlanningSettings, ServeSettings
+from instar_controller.whisk.document import Key
 from instar_controller.whisk.identity import Identity
 
 STORE_FILE = "store.sqlite"
 KEY_FILE = "key"
 CONTAINERS_FOLDER = "containers"
 PLANS_FOLDER = "plans"
-STORE_VARIABLE = "INSTAR_STORE"  # in a container's environment: where it finds weights, and keeps what it fetches
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +101,8 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         follower = _follower(settings, costs.get, store, environment, announce)
         stack.callback(follower.close)
         stack.callback(costs.close)
+        preparer = Preparer(store, weights)
+        stack.callback(preparer.close)
         experience = Experience(follower)
         invoker = Invoker(
             containers,
@@ -120,6 +118,11 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         )
         stopping = _Stopping(invoker, settings.drain_s)
         stack.callback(stopping.finish)
+
+        def on_change(key: Key) -> None:
+            follower.changed(key)
+            preparer.changed(key)
+
         app = create_app(
             Services(
                 store=store,
@@ -127,7 +130,7 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
                 clock=clock,
                 limits=settings.limits,
                 manifest=settings.manifest,
-                on_change=follower.changed,
+                on_change=on_change,
             )
         )
         server = _server(app, listener, settings.http)
@@ -136,6 +139,7 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         invoker.start()
         announce(Listening(url, identity, settings))
         follower.start()
+        preparer.start()
         server.run()
 
 
@@ -211,47 +215,19 @@ def _identity(store: Store, clock: Clock, settings: ServeSettings) -> Identity:
 
 
 def _containers(settings: ServeSettings, environment: Mapping[str, str], url: str) -> tuple[Containers, Weights]:
-    """The maker of containers, and who has weights brought for them; what an earlier run of this server has left
-    behind is gone.
-    """
-    stock = {"__OW_API_HOST": url, "__OW_ALLOW_CONCURRENT": "false"}  # what a stock invoker gives a container
-    folder = _empty_folder(settings.state / CONTAINERS_FOLDER)
-    store = None if settings.store is None else _weights_folder(settings.store)
-    if settings.docker is None:
-        given = {**environment, **stock}
-        if store is not None:
-            given[STORE_VARIABLE] = str(store)
-        kinds = [kind.kind for kind in settings.manifest.kinds]
-        return ProcessContainers(folder, given), _weights(store, kinds, given, environment)
-    if store is not None:
-        _open_to_containers(store)
-    # Late: Docker's client takes 0.2 s to import, and need not be installed for the other kind.
-    from instar_controller.clients.docker import engine
-    from instar_controller.clients.docker.arguments import Plan, owner_of
-    from instar_controller.clients.docker.containers import DockerContainers
-
-    containers = DockerContainers(
-        engine.connect(environment),
-        Plan(
+    """The maker of containers, and who has weights brought for them."""
+    return making.containers(
+        making.ContainerSettings(
+            docker=settings.docker,
+            manifest=settings.manifest,
+            folder=settings.state / CONTAINERS_FOLDER,
             owner=owner_of(settings.state),
-            network=settings.docker.network,
             pool_memory_mb=settings.pool.memory_mb,
-            environment=stock,
-            images={kind.kind: kind.image for kind in settings.manifest.kinds},
-            store=store,
+            api_host=url,
+            store=settings.store,
         ),
+        environment,
     )
-    containers.prepare()
-    return containers, _weights(store, containers.kinds_with_store, stock, environment)
-
-
-def _weights(
-    store: Path | None, kinds: Collection[str], given: Mapping[str, str], environment: Mapping[str, str]
-) -> Weights:
-    if store is None:
-        return MemoryWeights()
-    fetcher = Fetcher(weights_store.Store(store), environ=environment)
-    return StoreWeights(fetcher, kinds=kinds, environment=given, credentials=environment)
 
 
 def _costs(
@@ -288,37 +264,6 @@ def _follower(
     )
 
 
-def _weights_folder(path: Path) -> Path:
-    """The store's directory. Raises `SettingsError`."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            return path
-    except OSError as error:
-        raise SettingsError(
-            f"--store {path}: weights cannot be kept there: {error.strerror}; name a directory that you may write "
-            "to, or 'none'"
-        ) from error
-
-
-def _open_to_containers(path: Path) -> None:
-    """Let everybody read what is in the store's directory and will be, for the user of a container is nobody here.
-    Raises `SettingsError`.
-    """
-    os.umask(os.umask(0o022) & ~0o055)  # whatever else this process writes is private by its own mode
-    for folder in (path, *filter(Path.is_dir, path.iterdir())):
-        mode = stat.S_IMODE(folder.stat().st_mode)
-        if mode & 0o005 == 0o005:
-            continue
-        try:
-            folder.chmod(mode | 0o055)
-        except OSError as error:
-            raise SettingsError(
-                f"--store {path}: containers cannot read {folder} ({error.strerror}); have its owner do "
-                f"`chmod o+rx {folder}`, or name another directory"
-            ) from error
-
-
 def _announce_stem_cell(start: Start, announce: Callable[[Notice], None]) -> None:
     if start.is_stem_cell:
         announce(Prewarmed(start.kind, start.memory_mb))
@@ -331,9 +276,4 @@ def _private_folder(path: Path) -> Path:
         raise StoreError(
             f"cannot make the state directory {path}: {error.strerror}; choose another with --state"
         ) from error
-    return path
-
-
-def _empty_folder(path: Path) -> Path:
-    shutil.rmtree(path, ignore_errors=True)  # what a killed server's containers left behind
     return path

@@ -1,1 +1,20 @@
-"""Puts this folder on the path: its tests share what is in it."""
+"""A cluster for each test, on a broker and a database server that all share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from brokers import Broker, broker, own_broker, topic_prefix
+from clusters import Cluster
+from databases import Databases
+
+__all__ = ["broker", "own_broker", "topic_prefix"]
+
+
+@pytest.fixture
+def cluster(broker: Broker, databases: Databases, topic_prefix: str, tmp_path: Path) -> Iterator[Cluster]:
+    made = Cluster(broker.hosts, databases, tmp_path, prefix=topic_prefix)
+    yield made
+    made.close()

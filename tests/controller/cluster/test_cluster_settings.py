@@ -40,6 +40,11 @@ def invoker(**changed: str) -> cluster_settings.InvokerSettings:
     return cluster_settings.invoker({**LEAST, **changed}, {})
 
 
+def address(chosen: cluster_settings.InvokerSettings) -> tuple[str, str, int]:
+    database = chosen.program.database
+    return database.protocol, database.host, database.port
+
+
 def test_little_has_to_be_said_and_the_rest_is_as_in_the_stock_invoker() -> None:
     chosen = invoker()
     assert chosen.role == InstanceSettings(3, None, None)
@@ -47,7 +52,7 @@ def test_little_has_to_be_said_and_the_rest_is_as_in_the_stock_invoker() -> None
     assert chosen.program.bus.hosts == ("kafka-0:9092", "kafka-1:9092")
     assert chosen.program.bus.max_message_bytes == 1_054_644  # as recorded of the stock invoker's topics
     assert (chosen.program.bus.prefix, chosen.program.bus.sends_events) == ("", False)
-    assert chosen.program.database.url == "http://couch:5984"
+    assert address(chosen) == ("http", "couch", 5984)
     assert (chosen.program.operations.host, chosen.program.operations.port) == ("127.0.0.1", 8080)
     assert (chosen.program.operations.username, chosen.program.operations.password) == (
         "invoker.user",
@@ -90,7 +95,8 @@ def test_the_stock_names_are_read() -> None:
     bus, database = chosen.program.bus, chosen.program.database
     assert (bus.prefix, bus.events_prefix, bus.sends_events) == ("one.", "two.", True)
     assert (bus.invoker_topic.replication, bus.max_message_bytes) == (3, (2 << 20) + 6068)
-    assert (database.url, database.username, database.password) == ("https://couch:6984", "who", "secret")
+    assert (database.protocol, database.port) == ("https", 6984)
+    assert (database.username, database.password) == ("who", "secret")
     assert (chosen.pool.memory_mb, chosen.pool.patience.pause_grace_s) == (2048, 0.05)
     assert chosen.pool.patience.keep_alive_s == 120.05
     assert chosen.docker is not None and chosen.docker.network == "ours"
@@ -111,7 +117,7 @@ def test_the_command_line_comes_before_the_environment() -> None:
 
 
 def test_a_configuration_value_may_be_the_name_of_another_variable() -> None:
-    assert invoker(CONFIG_whisk_couchdb_host="$WHERE", WHERE="there").program.database.url == "http://there:5984"
+    assert address(invoker(CONFIG_whisk_couchdb_host="$WHERE", WHERE="there"))[1] == "there"
 
 
 def test_an_empty_value_is_none() -> None:

@@ -6,16 +6,17 @@ them: it judges them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import threading
 import time
 import uuid
-from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
 
 WAIT_S = 60.0  # for anything that is sure to happen
 USER = {
@@ -79,6 +80,12 @@ class Sent:
         return found
 
     @property
+    def response(self) -> tuple[int, Any]:
+        """Status code and what the function returned."""
+        found = self.activation["response"]
+        return found["statusCode"], found.get("result")
+
+    @property
     def annotations(self) -> dict[str, Any]:
         return {note["key"]: note["value"] for note in self.activation["annotations"]}
 
@@ -89,20 +96,21 @@ class Controller:
     def __init__(self, bootstrap: str, *, name: str = "0", prefix: str = "") -> None:
         self.name = name
         self._prefix = prefix
-        self._producer = KafkaProducer(bootstrap_servers=bootstrap, acks=1, linger_ms=0, max_block_ms=30_000)
-        self._consumer = KafkaConsumer(
-            bootstrap_servers=bootstrap, group_id=None, enable_auto_commit=False, fetch_max_wait_ms=100
-        )
         topics = (f"{prefix}completed{name}", f"{prefix}health")
         self._completed = topics[0]
-        for topic in topics:  # a real controller makes them first of all
-            self._producer.send(topic, b"{}").get(30)
-        partitions = [TopicPartition(topic, 0) for topic in topics]
-        self._consumer.assign(partitions)
-        self._consumer.seek_to_beginning(*partitions)
+        made = AdminClient({"bootstrap.servers": bootstrap}).create_topics(
+            [NewTopic(topic, num_partitions=1, replication_factor=1) for topic in topics]
+        )
+        for each in made.values():  # a real controller makes them first of all
+            with contextlib.suppress(KafkaException):  # it is there
+                each.result(30)
+        self._producer = Producer({"bootstrap.servers": bootstrap, "acks": 1, "linger.ms": 0, "log_level": 0})
+        self._consumer = Consumer(
+            {"bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False, "log_level": 0}
+        )
+        self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in topics])
         self._changed = threading.Condition()  # guards what follows
         self._sent: dict[str, Sent] = {}
-        self._early: dict[str, list[Ack]] = defaultdict(list)
         self.pings: list[dict[str, Any]] = []
         self.strange: list[bytes] = []  # what no controller could read
         self._is_over = threading.Event()
@@ -145,7 +153,8 @@ class Controller:
 
     def send(self, topic: str, value: bytes) -> None:
         """Send whatever it is."""
-        self._producer.send(f"{self._prefix}{topic}", value)
+        self._producer.produce(f"{self._prefix}{topic}", value)
+        self._producer.poll(0)
 
     def flush(self) -> None:
         self._producer.flush(30)
@@ -183,20 +192,20 @@ class Controller:
         self._is_over.set()
         self._reader.join(30)
         self._consumer.close()
-        self._producer.close(5)
+        self._producer.flush(5)
 
     def _read(self) -> None:
         while not self._is_over.is_set():
-            for partition, records in self._consumer.poll(timeout_ms=200).items():
-                heard_ns = time.monotonic_ns()
-                with self._changed:
-                    for record in records:
-                        self._hear(partition.topic, record.value, heard_ns)
-                    self._changed.notify_all()
+            record = self._consumer.poll(0.2)
+            if record is None or record.error() is not None:
+                continue
+            topic, value = record.topic(), record.value()
+            assert topic is not None and isinstance(value, bytes)
+            with self._changed:
+                self._hear(topic, value, time.monotonic_ns())
+                self._changed.notify_all()
 
     def _hear(self, topic: str, value: bytes, heard_ns: int) -> None:
-        if value == b"{}":
-            return
         message = json.loads(value)
         if topic != self._completed:
             self.pings.append(message)

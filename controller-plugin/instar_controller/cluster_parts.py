@@ -1,0 +1,172 @@
+"""What `instar invoker` and `instar dispatcher` are both made of: the way to bus and database, signals, and health.
+
+One rule: nothing outside has to be there when a program starts. It waits, says for what, and is not ready meanwhile;
+it is alive all the same, and a signal ends it at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+
+from instar_controller.clients.couch.connection import Connection, CouchSettings
+from instar_controller.clients.kafka.bus import KafkaBus
+from instar_controller.clients.kafka.settings import KafkaSettings
+from instar_controller.clients.metrics import Metrics
+from instar_controller.cluster_notices import Notice, Waiting
+from instar_controller.cluster_ports import Bus
+from instar_controller.cluster_settings import BusSettings, DatabaseSettings
+from instar_controller.errors import BusError, StoreError
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between two attempts to reach what is outside
+PROBE_S = 5.0  # between two questions whether the database answers
+
+Announce = Callable[[Notice], None]
+
+
+class Stopped(Exception):
+    """A signal has come while something was waited for."""
+
+
+class Stopping:
+    """SIGINT and SIGTERM, from the first of them on. To be made by the main thread."""
+
+    def __init__(self) -> None:
+        self._has_come = threading.Event()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._begin)
+
+    def wait(self) -> None:
+        """Return when one has come."""
+        self._has_come.wait()
+
+    def pause(self, seconds: float) -> None:
+        """Wait so long. Raises `Stopped` as soon as one has come."""
+        if self._has_come.wait(seconds):
+            raise Stopped
+
+    def _begin(self, _number: int, _frame: FrameType | None) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)  # an impatient second one must not leave half of it standing
+        self._has_come.set()
+
+
+def bus(settings: BusSettings) -> KafkaBus:
+    """The message bus, whether it is there or not."""
+    return KafkaBus(KafkaSettings(",".join(settings.hosts), max_request_bytes=settings.max_message_bytes))
+
+
+def connection(settings: DatabaseSettings) -> Connection:
+    """The way to CouchDB, whether it is there or not."""
+    return Connection(
+        CouchSettings(settings.protocol, settings.host, settings.port, settings.username, settings.password)
+    )
+
+
+def insist(what: str, attempt: Callable[[], None], stopping: Stopping, announce: Announce) -> None:
+    """Try until it goes well: whatever `BusError` or `StoreError` there is. Raises `Stopped`."""
+    pause_s, said = FIRST_PAUSE_S, ""
+    while True:
+        try:
+            attempt()
+            return
+        except (BusError, StoreError) as error:
+            if str(error) != said:
+                said = str(error)
+                logger.warning("waiting for %s: %s", what, error)
+                announce(Waiting(what, said))
+        stopping.pause(pause_s)
+        pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def look_at(connection: Connection, databases: Sequence[str]) -> None:
+    """Raises `StoreError` if the server does not answer, or lacks one of these databases, or keeps it from us."""
+    for name in databases:
+        reply = connection.exchange("GET", (name,), timeout_s=PROBE_S)
+        if reply.status != 200:
+            error, reason = reply.error
+            said = f"{error}: {reason}" if error else "no word why"
+            raise StoreError(
+                f"CouchDB at {connection.settings.url} answers {reply.status} for the database {name} ({said}); make "
+                "it, or name another"
+            )
+
+
+@contextlib.contextmanager
+def counting() -> Iterator[Metrics]:
+    """The program's numbers; warnings and errors in its log are among them as long as the context lasts."""
+    metrics = Metrics()
+    handler = metrics.count_log()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield metrics
+    finally:
+        logging.getLogger().removeHandler(handler)
+
+
+class Health:
+    """Whether work can be done, as a probe asks: it never waits, for a thread asks the database now and then."""
+
+    def __init__(self, bus: Bus, connection: Connection, databases: Sequence[str]) -> None:
+        self._bus = bus
+        self._connection = connection
+        self._databases = databases
+        self._trouble: str | None = "the database was not asked yet"
+        self._phase: str | None = "it is starting"
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="instar-health", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def close(self) -> None:
+        self._is_over.set()
+        self._thread.join(PROBE_S * len(self._databases) + 1)
+
+    @property
+    def is_working(self) -> bool:
+        """Whether the program has begun its work, and not begun to end it."""
+        return self._phase is None
+
+    def begin(self) -> None:
+        """From here on it works."""
+        self._phase = None
+
+    def end(self) -> None:
+        """From here on it takes nothing on."""
+        self._phase = "it is ending"
+
+    def obstacles(self) -> Sequence[str]:
+        """Why no work can be done; empty while it can."""
+        bus = [] if self._bus.is_up() else ["the bus does not answer"]
+        database = [] if self._trouble is None else [self._trouble]
+        return [*([] if self._phase is None else [self._phase]), *bus, *database]
+
+    def answers(self) -> Mapping[str, float]:
+        """Who of them answers, as numbers."""
+        return {"bus": float(self._bus.is_up()), "database": float(self._trouble is None)}
+
+    def _run(self) -> None:
+        while True:
+            try:
+                look_at(self._connection, self._databases)
+                self._trouble = None
+            except StoreError as error:
+                self._trouble = str(error)
+            except Exception as error:  # a mistake of ours must not make it look healthy for ever
+                logger.exception("the database cannot be asked")
+                self._trouble = f"the database cannot be asked: {error!r}"
+            if self._is_over.wait(PROBE_S):
+                return
+
+
+def missing_threads(names: Sequence[str]) -> Sequence[str]:
+    """Those of a program's own threads that have died, as reasons why it does not live any more."""
+    alive = {thread.name for thread in threading.enumerate()}
+    return [f"the thread {name} has ended" for name in names if name not in alive]
