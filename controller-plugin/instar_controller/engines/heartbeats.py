@@ -81,8 +81,9 @@ class Heart:
         self._lock = threading.Lock()  # for what follows
         self._incarnation = secrets.token_hex(6)
         self._began: int | None = None  # where this life began in the node's topic
-        self._began_s: float | None = None  # when the first heartbeat of this life was sent
-        self._heard_s: float | None = None  # when the last one was sent that the bus has taken
+        # When the last heartbeat of this life was sent that the bus has taken, or may have: of the first one that is
+        # assumed, since whoever has heard it waits from then on, and may have sent work before the bus tells us.
+        self._heard_s: float | None = None
         self._is_doomed = False
         self._stage = Stage.WORKING
         self._is_over = threading.Event()
@@ -96,13 +97,11 @@ class Heart:
     def may_act(self, incarnation: str) -> bool:
         """Whether something that was sent to this life of the node may be begun, or answered, now."""
         with self._lock:
-            if incarnation != self._incarnation:
+            if incarnation != self._incarnation or self._heard_s is None:
                 return False
-            if self._heard_s is None:
-                self._heard_s = self._began_s  # who sent it has heard of this life before the bus could tell us
             # A life that has let something lie is over, even if it turns out that it was heard.
-            self._is_doomed = self._is_doomed or (self._heard_s is not None and not self._was_heard_lately())
-            return self._heard_s is not None and not self._is_doomed
+            self._is_doomed = self._is_doomed or not self._was_heard_lately()
+            return not self._is_doomed
 
     def start(self) -> None:
         """Begin to beat."""
@@ -135,10 +134,10 @@ class Heart:
                     return
                 logger.warning("nobody hears this node; as %s it does nothing any more", self._incarnation)
                 self._incarnation, self._is_doomed = secrets.token_hex(6), False
-                self._began = self._began_s = self._heard_s = None
+                self._began = self._heard_s = None
             page, sent_s = self._ledger.page(self._incarnation), self._now()
             if self._began is None:
-                self._began, self._began_s = page.position, sent_s
+                self._began, self._heard_s = page.position, sent_s
             member, began, stage = Member(self._name, self._incarnation), self._began, self._stage
         state = self._describe()
         beat = Heartbeat(
