@@ -215,22 +215,6 @@ class Dispatcher:
         with self._lock:
             self._board.placement = placement
 
-    def memory_mb(self) -> int:
-        """The memory of the nodes that are alive."""
-        with self._lock:
-            return sum(life.beat.memory_mb for life in self._board.alive(self._now()) if life.beat is not None)
-
-    def wait_for_nodes(self, *, gather_s: float, timeout_s: float) -> int:
-        """The memory of all nodes, `gather_s` after the first was heard; 0 if none is within `timeout_s`."""
-
-        def somebody() -> bool:
-            return self._is_closing or bool(self._board.alive(self._now()))
-
-        with self._changed:
-            if self._changed.wait_for(somebody, timeout_s):
-                self._changed.wait_for(lambda: self._is_closing, gather_s)
-        return self.memory_mb()
-
     def snapshot(self) -> Snapshot:
         with self._lock:
             alive = self._board.alive(self._now())

@@ -107,11 +107,18 @@ class Heart:
         """Begin to beat."""
         self._thread.start()
 
-    def leave(self) -> None:
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the node asks for work."""
+        return self._stage is Stage.WORKING
+
+    def enable(self) -> None:
+        """Ask for work."""
+        self._turn(Stage.WORKING)
+
+    def disable(self) -> None:
         """Ask for no more work."""
-        with self._lock:
-            self._stage = Stage.LEAVING
-        self.beat()
+        self._turn(Stage.LEAVING)
 
     def close(self) -> None:
         """Say that the node has gone, and no more. Nothing may be begun or answered from now on."""
@@ -154,6 +161,12 @@ class Heart:
         sent = self._bus.send(self._topics.nodes, reports.encode_heartbeat(beat))
         sent.add_done_callback(lambda future: self._confirm(member, sent_s, future))
         self._ledger.tell()
+
+    def _turn(self, stage: Stage) -> None:
+        with self._lock:
+            self._stage = stage
+        if self._thread.is_alive():  # else the first heartbeat will say it
+            self.beat()
 
     def _confirm(self, member: Member, sent_s: float, sent: Future[None]) -> None:
         failure = sent.exception()

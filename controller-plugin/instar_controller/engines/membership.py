@@ -88,9 +88,18 @@ class Membership:
         """How many activations the node has taken over and not finished."""
         return len(self._ledger)
 
-    def leave(self) -> None:
-        """Ask dispatchers for no more work; what the node has is finished. To be called when it begins to drain."""
-        self.heart.leave()
+    @property
+    def is_enabled(self) -> bool:
+        """Whether the node asks dispatchers for work."""
+        return self.heart.is_enabled
+
+    def enable(self) -> None:
+        """Ask dispatchers for work again."""
+        self.heart.enable()
+
+    def disable(self) -> None:
+        """Ask for no more; what the node has is finished. To be called when it begins to drain."""
+        self.heart.disable()
 
     def close(self) -> None:
         """Say what is finished, and no more."""
