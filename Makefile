@@ -18,7 +18,7 @@ $(READY): setup.py deploy/constraints.txt
 	@$(PYTHON) -m venv $(VENV)
 	@$(BIN)/pip install --quiet --upgrade pip setuptools wheel >&2
 	@$(BIN)/pip install --quiet torch==2.13.0 -c deploy/constraints.txt >&2
-	@$(BIN)/pip install --quiet -e '.[runtime,pack,controller,actions,demo,test]' -c deploy/constraints.txt >&2
+	@$(BIN)/pip install --quiet -e '.[runtime,pack,cluster,actions,demo,test]' -c deploy/constraints.txt >&2
 # Packages whose own requirements would pull a second torch, or that need nothing of what they ask for.
 	@$(BIN)/pip install --quiet --no-deps -r deploy/no-deps.txt >&2
 	@touch $@

