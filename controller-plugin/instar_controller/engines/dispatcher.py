@@ -145,6 +145,7 @@ class Dispatcher:
         self._asked_s = float("-inf")
         self._committed_s = float("-inf")
         self._nodes_committed_s = float("-inf")
+        self._reports_committed_s = float("-inf")
         self._is_closing = False
         self.counters = Counters()
         group = topics.dispatcher(instance.number)
@@ -166,7 +167,7 @@ class Dispatcher:
             self._bus.ensure_topic(topic, heartbeats.topic(self._settings.topic))
         for topic, group, begin in (
             (mine, mine, From.EARLIEST),
-            (own, self._group, From.LATEST),
+            (own, self._group, From.EARLIEST),
             (nodes, self._group, From.EARLIEST),
         ):
             if topic not in self._readers:
@@ -450,7 +451,8 @@ class Dispatcher:
     def hear(self) -> None:
         """Hear what nodes have finished. Raises `BusError`."""
         reader = self._readers[self._topics.dispatcher(self._instance.number)]
-        for message in reader.poll(timeout_s=self._settings.poll_s, most=1000):
+        messages = reader.poll(timeout_s=self._settings.poll_s, most=1000)
+        for message in messages:
             try:
                 report = reports.parse_report(message.value)
             except MalformedError as error:
@@ -462,6 +464,10 @@ class Dispatcher:
                     self._settle(order)
                 self._changed.notify_all()
         self._dispatch()
+        now_s = self._now()
+        if messages and now_s - self._reports_committed_s >= self._settings.acks_s:  # reading one twice does no harm
+            reader.commit({0: Position(messages[-1].offset + 1)})
+            self._reports_committed_s = now_s
 
     # Time.
 
