@@ -15,7 +15,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
@@ -90,6 +90,7 @@ class Intake:
         self._closed: list[Place] = []
         self._lookups = 0
         self._is_stopping = False
+        self._has_stopped = False
         self._is_closing = False
         # What follows is the reader's alone.
         self._progress: dict[int, Progress] = {}
@@ -105,18 +106,24 @@ class Intake:
         self._thread.start()
 
     def stop(self) -> None:
-        """Read no more; what was read is begun."""
+        """Read no more; what was read is begun, unless we are closed before."""
         with self._changed:
             self._is_stopping = True
             self._changed.notify_all()
 
     def wait_until_finished(self, timeout_s: float) -> bool:
-        """Whether everything that was read is finished, at the latest after so many seconds."""
+        """Whether everything that was read is finished, and nothing more is read if we are stopped; at the latest
+        after so many seconds.
+        """
         with self._changed:
-            return self._changed.wait_for(lambda: self._unfinished == 0, timeout_s)
+            return self._changed.wait_for(
+                lambda: self._unfinished == 0 and self._has_stopped == self._is_stopping, timeout_s
+            )
 
     def close(self) -> None:
-        """Commit for the last time, and let go. What is not finished stays open, or was handed over."""
+        """Commit for the last time, and let go. What was not begun never is; it stays open if we are the ones to run
+        it again, as does what is not finished and may be run again.
+        """
         self.stop()
         with self._changed:
             self._is_closing = True
@@ -145,9 +152,11 @@ class Intake:
     def _run(self) -> None:
         subscription = self._subscribe()
         if subscription is None:
+            self._stopped()
             return
         try:
             self._read_on(subscription)
+            self._stopped()
             self._finish_off(subscription)
         except Exception:  # a mistake of ours: it must be seen, for nothing is read from here on
             logger.critical("nothing is read any more from %s", self._source.topic, exc_info=True)
@@ -179,9 +188,17 @@ class Intake:
         while not self._is_stopping:
             room = self._room()
             if room > 0 and self._desk.wait_for_room(self._settings.poll_s):
-                self._receive(self._poll(reader, room))
+                messages = self._poll(reader, room)
+                if self._is_stopping:
+                    return  # nobody has seen them: they come again
+                self._receive(messages)
             self._collect(patience_s=self._settings.patience_s)
             self._hand_over(reader)
+
+    def _stopped(self) -> None:
+        with self._changed:
+            self._has_stopped = True
+            self._changed.notify_all()
 
     def _finish_off(self, reader: Subscription) -> None:
         """What was read is still begun; then everything that finishes is committed, until we are closed."""
@@ -190,9 +207,11 @@ class Intake:
                 self._changed.wait_for(lambda: self._is_closing or self._prepared or self._closed or self._due)
                 is_last = self._is_closing
             self._collect(patience_s=0.0)
-            self._hand_over(reader)
             if is_last:
-                return
+                break
+            self._hand_over(reader)
+        if self._source.runs_again:
+            self._commit(reader, self._progress)
 
     def _room(self) -> int:
         """How many messages may be read now; waits a while if that is none."""
@@ -288,11 +307,12 @@ class Intake:
 
     def _hand_over(self, reader: Subscription) -> None:
         """Commit, and begin what is due."""
+        progress = self._progress
         for arrival, prepared in self._due:
             if not (self._source.runs_again and isinstance(prepared, Runnable) and prepared.may_run_again):
-                self._close(arrival.place)
-        if not self._commit(reader):
-            return  # what is due stays so
+                progress = _closed(progress, arrival.place)
+        if not self._commit(reader, progress):
+            return  # what is due stays so, and is not handed over
         due, self._due = self._due, []
         for arrival, prepared in due:
             self._begin(arrival, prepared)
@@ -306,11 +326,12 @@ class Intake:
         self._source.give_up(arrival.assignment)
         self.finished(arrival)
 
-    def _commit(self, reader: Subscription) -> bool:
-        """Whether the bus knows how far we are."""
-        wanted = {partition: offsets.committed(progress) for partition, progress in self._progress.items()}
+    def _commit(self, reader: Subscription, progress: Mapping[int, Progress]) -> bool:
+        """Whether the bus knows that we are so far; only then we are."""
+        wanted = {partition: offsets.committed(at) for partition, at in progress.items()}
         changed = {partition: at for partition, at in wanted.items() if self._committed.get(partition) != at}
         if not changed:
+            self._progress = dict(progress)
             return True
         try:
             reader.commit({partition: Position(*at) for partition, at in changed.items()})
@@ -319,12 +340,13 @@ class Intake:
             return False
         self._failures = 0
         self._committed.update(changed)
+        self._progress = dict(progress)
         taken, self._taken = self._taken, []
         self._source.take_over(max(progress.handed for progress in self._progress.values()), taken)
         return True
 
     def _close(self, place: Place) -> None:
-        self._progress[place.partition] = offsets.closed(self._progress[place.partition], place)
+        self._progress = _closed(self._progress, place)
 
     def _failed(self, error: BusError) -> None:
         """The bus has failed us: wait a while, longer each time."""
@@ -335,3 +357,7 @@ class Intake:
         with self._changed:
             before = self._is_stopping
             self._changed.wait_for(lambda: self._is_closing or self._is_stopping != before, pause_s)
+
+
+def _closed(progress: Mapping[int, Progress], place: Place) -> dict[int, Progress]:
+    return {**progress, place.partition: offsets.closed(progress[place.partition], place)}

@@ -21,13 +21,13 @@ from instar_controller.clients.memory import MemoryWeights
 from instar_controller.clients.memory_bus import MemoryBus
 from instar_controller.clients.memory_couch import MemoryDatabase, MemoryEntities, MemoryRecords, MemorySubjects
 from instar_controller.clients.threads import ThreadContainers
-from instar_controller.cluster_ports import TopicSettings
+from instar_controller.cluster_ports import Bus, TopicSettings
 from instar_controller.engines.acknowledging import AckTopics
 from instar_controller.engines.blacklist import Blacklist
 from instar_controller.engines.fetching import Actions
 from instar_controller.engines.intake import IntakeSettings
 from instar_controller.engines.invoker import EngineSettings, Invoker
-from instar_controller.engines.node import Node, NodeSettings
+from instar_controller.engines.node import Backlog, Node, NodeSettings
 from instar_controller.engines.outbox import OutboxSettings
 from instar_controller.engines.preparing import Preparation
 from instar_controller.engines.scheduler import PoolSettings
@@ -61,6 +61,11 @@ MANIFEST: Manifest = parse_manifest(
 )
 
 _numbers = itertools.count(1)
+
+
+def new_id() -> str:
+    """The id of another activation."""
+    return f"{next(_numbers):032x}"
 
 
 class WatchedContainers:
@@ -221,9 +226,19 @@ class Cluster:
         old = self.whisks.documents().get(id)
         return self.whisks.put(document if old is None else {**document, "_rev": old["_rev"]})
 
+    def invoke(self, name: str, content: Mapping[str, Json], *, blocking: bool) -> str:
+        """The same as `send`, with the id among the arguments, and certain to arrive."""
+        id = new_id()
+        was_down = not self.bus.is_up()
+        self.bus.come_back()
+        self.send(name, {**content, "id": id}, activationId=id, blocking=blocking)
+        if was_down:
+            self.bus.go_down()
+        return id
+
     def send(self, name: str = "f", content: Json = None, **changes: Json) -> str:
         """Have a controller invoke an action of `guest`; the activation's id."""
-        id = f"{next(_numbers):032x}"
+        id = str(changes.get("activationId") or new_id())
         path, _, simple = f"guest/{name}".rpartition("/")
         document = self.whisks.documents().get(f"guest/{name}")
         message: dict[str, Json] = {
@@ -255,6 +270,12 @@ class Cluster:
     def wait_for_answers(self, count: int) -> list[Ack]:
         return [acks.parse(value) for value in self.bus.wait_for(ANSWERS, count, timeout_s=WAIT_S)]
 
+    def wait_until(self, is_so: Callable[[], bool]) -> None:
+        """Return once something is so that answers to controllers bring about."""
+        bus = self.bus
+        with bus._changed:
+            assert bus._changed.wait_for(is_so, WAIT_S)
+
     def records(self) -> dict[str, Any]:
         """The stored records by their activation's id."""
         return {str(document["activationId"]): document for document in self.activations.documents().values()}
@@ -273,18 +294,22 @@ class Life:
     instance: InvokerInstance = INSTANCE
     runs_health_tests: bool = False
     with_events: bool = False
+    bus: Bus | None = None  # None: the cluster's, as it is
+    records: Backlog | None = None  # None: straight into the cluster's database
     wrap: Callable[[Containers], Containers] = lambda containers: containers
+    answers_s: float = 1.0
 
     def __post_init__(self) -> None:
         self.is_closed = False
         cluster = self.cluster
         clock = SystemClock()
         self.containers = WatchedContainers(ThreadContainers(cluster.world))
-        self.records = WatchedRecords(cluster.activations)
+        self.written = WatchedRecords(cluster.activations)
+        records = self.records or self.written
         self.observer = Counting()
         self.engine = Invoker(
             self.wrap(self.containers),
-            self.records,
+            records,
             clock,
             MemoryWeights(),
             pool=self.pool,
@@ -301,15 +326,17 @@ class Life:
             runs_health_tests=self.runs_health_tests,
         )
         self.node = Node(
-            cluster.bus,
+            self.bus or cluster.bus,
             InvokerSource(WORK, self.instance),
             preparation,
             self.engine,
-            self.records,
+            records,
             clock,
             self.observer,
             AckTopics(lambda name: f"completed{name}", EVENTS if self.with_events else None),
-            NodeSettings(self.intake, OutboxSettings(first_pause_s=0.01, longest_pause_s=0.05), answers_s=1.0),
+            NodeSettings(
+                self.intake, OutboxSettings(first_pause_s=0.01, longest_pause_s=0.05), answers_s=self.answers_s
+            ),
         )
 
     def start(self) -> Life:

@@ -20,14 +20,14 @@ def test_who_waits_gets_the_result_first_and_without_its_log(cluster: Cluster, n
     assert (result.activation_id, result.response.response.result, result.response.logs) == (id, {"n": 1}, ())
     assert isinstance(completion, CompletionMessage)
     assert (completion.activation_id, completion.is_system_error, completion.instance.number) == (id, False, 0)
-    (record,) = node.records.wait_for(1)
+    (record,) = node.written.wait_for(1)
     assert [line.partition(": ")[2] for line in record.logs] == ["a line"]
 
 
 def test_who_does_not_wait_gets_the_completion_alone(cluster: Cluster, node: Life) -> None:
     cluster.put_action()
     id = cluster.send(blocking=False)
-    node.records.wait_for(1)
+    node.written.wait_for(1)
     assert kinds_of(cluster.answers(), id) == ["CompletionMessage"]
 
 
@@ -37,9 +37,9 @@ def test_without_a_log_both_come_together(cluster: Cluster, node: Life) -> None:
     (combined,) = cluster.wait_for_answers(1)
     assert isinstance(combined, CombinedMessage) and isinstance(combined.response, WireActivation)
     assert combined.response.response.result == {"n": 1}
-    node.records.wait_for(1)
+    node.written.wait_for(1)
     quiet = cluster.send(blocking=False)
-    node.records.wait_for(2)
+    node.written.wait_for(2)
     assert kinds_of(cluster.answers(), id) == ["CombinedMessage"]
     assert kinds_of(cluster.answers(), quiet) == ["CompletionMessage"]
 
@@ -56,7 +56,7 @@ def test_without_a_container_both_come_together(cluster: Cluster, node: Life) ->
     assert isinstance(whole, CombinedMessage) and isinstance(whole.response, WireActivation)
     assert whole.is_system_error
     assert isinstance(shrunk, CombinedMessage) and shrunk.response == quiet
-    assert {record.activation_id for record in node.records.wait_for(2)} == {waiting, quiet}
+    assert {record.activation_id for record in node.written.wait_for(2)} == {waiting, quiet}
 
 
 def test_the_transaction_id_goes_back_as_it_came(cluster: Cluster, node: Life) -> None:
@@ -79,7 +79,7 @@ def test_a_result_that_no_message_can_carry_is_sent_as_its_id(
     without = cluster.send("nologs")
     combined = cluster.wait_for_answers(3)[2]
     assert isinstance(combined, CombinedMessage) and combined.response == without
-    assert len(node.records.wait_for(2)) == 2
+    assert len(node.written.wait_for(2)) == 2
 
 
 def test_a_bus_that_goes_away_loses_no_answer(cluster: Cluster, node: Life) -> None:
@@ -88,7 +88,7 @@ def test_a_bus_that_goes_away_loses_no_answer(cluster: Cluster, node: Life) -> N
     assert cluster.world["reached"].wait(10)  # type: ignore[attr-defined]
     cluster.bus.go_down()
     cluster.world["gate"].set()  # type: ignore[attr-defined]
-    node.records.wait_for(1)
+    node.written.wait_for(1)
     assert cluster.answers() == []
     cluster.bus.come_back()
     assert kinds_of(cluster.wait_for_answers(2), id) == ["ResultMessage", "CompletionMessage"]

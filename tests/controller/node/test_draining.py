@@ -73,7 +73,7 @@ def test_a_node_whose_bus_is_gone_ends_all_the_same(cluster: Cluster, make_node:
     assert reached(cluster)
     cluster.bus.go_down()
     open_gate(cluster)
-    (record,) = node.records.wait_for(1)
+    (record,) = node.written.wait_for(1)
     assert record.response.status is Status.SUCCESS
     node.close(drain_s=0.1)
     assert cluster.answers() == []
