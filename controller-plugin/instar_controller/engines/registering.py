@@ -86,6 +86,7 @@ class Turn:
         assert self._feed is not None and self._actions is not None and self._registrar is not None
         self.registries.plan_for(self._ground.costs.all().values())
         batch = self._feed.read(timeout_s=timeout_s if self._is_caught_up else 0.0)
+        self._is_caught_up &= not batch.changes  # until what they mean is kept
         with self._lock:
             self._actions.take(batch.changes)
             if batch.present is not None:

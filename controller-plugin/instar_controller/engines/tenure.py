@@ -50,6 +50,11 @@ class Tenure:
             return False
         return claims.is_held(renewed_s=self._renewed_s, term_s=self._term_s, now_s=self._now_s())
 
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is lost; False if that took longer."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def give_back(self) -> None:
         """Let others have it at once, if they can be told."""
         self._stopped.set()
