@@ -77,6 +77,7 @@ class Cluster:
         for program in self._programs:
             if program.is_running:
                 program.end(signal.SIGKILL)
+            print("\n".join([f"--- log of process {program.process.pid}", *program.log]))  # shown if the test failed
         self.controller.close()
 
     def _begin(self, command: str, *options: str, environment: Mapping[str, str]) -> RunningProgram:

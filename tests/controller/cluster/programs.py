@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ class RunningProgram:
             line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**own, **environment}
         )
         self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        self._address: Future[str] = Future()  # of its operations server
         self.log: list[str] = []
         self._readers = [
             threading.Thread(target=self._read_events, daemon=True),
@@ -38,7 +40,6 @@ class RunningProgram:
         ]
         for reader in self._readers:
             reader.start()
-        self._url: str | None = None
 
     def event(self, name: str, *, wait_s: float = WAIT_S) -> dict[str, Any]:
         """The next event of that name."""
@@ -47,16 +48,12 @@ class RunningProgram:
                 pass
         except queue.Empty:
             raise AssertionError(f"no event '{name}' in {wait_s} s; its log:\n" + "\n".join(self.log)) from None
-        if name == "answering":
-            self._url = event["url"]
         return event
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Ask its operations server."""
-        if self._url is None:
-            self.event("answering")
-        assert self._url is not None
-        connection = http.client.HTTPConnection(self._url.removeprefix("http://"), timeout=WAIT_S)
+        address = self._address.result(WAIT_S)
+        connection = http.client.HTTPConnection(address, timeout=WAIT_S)
         try:
             connection.request(method, path, headers={"Authorization": PROOF})
             answer = connection.getresponse()
@@ -97,7 +94,10 @@ class RunningProgram:
     def _read_events(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            self._events.put(json.loads(line))
+            event = json.loads(line)
+            if event["event"] == "answering":
+                self._address.set_result(event["url"].removeprefix("http://"))
+            self._events.put(event)
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None

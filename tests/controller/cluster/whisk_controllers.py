@@ -6,7 +6,6 @@ them: it judges them.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import threading
 import time
@@ -15,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 WAIT_S = 60.0  # for anything that is sure to happen
@@ -96,19 +95,15 @@ class Controller:
     def __init__(self, bootstrap: str, *, name: str = "0", prefix: str = "") -> None:
         self.name = name
         self._prefix = prefix
-        topics = (f"{prefix}completed{name}", f"{prefix}health")
-        self._completed = topics[0]
-        made = AdminClient({"bootstrap.servers": bootstrap}).create_topics(
-            [NewTopic(topic, num_partitions=1, replication_factor=1) for topic in topics]
-        )
-        for each in made.values():  # a real controller makes them first of all
-            with contextlib.suppress(KafkaException):  # it is there
-                each.result(30)
+        self._topics = (f"{prefix}completed{name}", f"{prefix}health")
+        self._completed = self._topics[0]
+        self._admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+        self.make_topics()
         self._producer = Producer({"bootstrap.servers": bootstrap, "acks": 1, "linger.ms": 0, "log_level": 0})
         self._consumer = Consumer(
             {"bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False, "log_level": 0}
         )
-        self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in topics])
+        self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._topics])
         self._changed = threading.Condition()  # guards what follows
         self._sent: dict[str, Sent] = {}
         self.pings: list[dict[str, Any]] = []
@@ -116,6 +111,16 @@ class Controller:
         self._is_over = threading.Event()
         self._reader = threading.Thread(target=self._read, name="controller", daemon=True)
         self._reader.start()
+
+    def make_topics(self) -> None:
+        """As a real controller does first of all."""
+        topics = [NewTopic(topic, num_partitions=1, replication_factor=1) for topic in self._topics]
+        for made in self._admin.create_topics(topics).values():
+            try:
+                made.result(30)
+            except KafkaException as error:
+                if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
 
     def invoke(
         self,
