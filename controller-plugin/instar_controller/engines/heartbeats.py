@@ -126,6 +126,10 @@ class Heart:
         if not self._thread.is_alive():
             return  # nobody ever heard of it
         self._thread.join()
+        self.say_goodbye()
+
+    def say_goodbye(self) -> None:
+        """The last heartbeat."""
         with self._lock:
             self._stage = Stage.GONE
         self.beat()

@@ -3,9 +3,9 @@
 Invariant: once everything is healed and quiet, the controller has got exactly one completion for every activation and
 at most one result; nothing was started twice that may not run twice; and what a node completed was started.
 
-What may happen: processes are killed between any two of their steps and started again, or stand still for any time; are
-cut off from the bus; the bus goes down, is slow, or takes an envelope, a heartbeat or a report and says that it did
-not. What does not happen: that an answer is under way for longer than `dead_s` less `fence_s` (see `heartbeats`).
+What may happen: processes are killed between any two of their steps and started again, or stand still for any time;
+are cut off from the bus; the bus goes down, is slow, or takes an envelope, a heartbeat or a report and does not say
+so. What does not happen: that an answer is under way for longer than `dead_s` less `fence_s` (see `heartbeats`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""A small cluster on a simulated clock: controllers, dispatchers, nodes and a bus, none of which does anything by itself.
+"""A small cluster on a simulated clock: a controller, dispatchers, nodes and a bus, none of which acts by itself.
 
 Nodes are real as far as the bus sees them (`Membership`); their containers are a set of activations that run. Each
-process has its own way to the bus, which can be cut, or lie: then the bus has a message and its sender is told that it
-has not. A process that is killed does nothing more; what it had given to the bus may still arrive.
+process has its own way to the bus, which can be cut, or lie: then the bus has a message and its sender is told that
+nobody knows. A process that is killed does nothing more; what it had given to the bus may still arrive.
 """
 
 from __future__ import annotations
@@ -344,9 +344,14 @@ class NodeProcess:
         self.take()
         while self._due:
             self.begin()
-        while self.running or self.answered:
+        for _ in range(len(self.running)):
             self.answer()
+        for _ in range(len(self.answered)):
             self.complete()
+
+    def go(self) -> None:
+        """Say that it goes, as its end does."""
+        self.membership.heart.say_goodbye()
 
     def _completed(self, it: Assignment, sent: Future[None]) -> None:
         if sent.exception() is None:
@@ -365,6 +370,25 @@ class NodeProcess:
             self._position = 0 if begun is None else begun.offset
             self.membership._ledger.begin(self._position)
         return True
+
+
+def joined(dispatcher: DispatcherProcess, node: NodeProcess) -> None:
+    """Have the dispatcher know the node: one heartbeat could be an old one, of a node that is dead by now."""
+    for _ in range(2):
+        node.beat()
+        dispatcher.all()
+
+
+def settled(world: World, *processes: DispatcherProcess | NodeProcess, seconds: int = 5) -> None:
+    """Have these do all that they have to do, for so long."""
+    for _ in range(seconds):
+        for process in processes:
+            process.all()
+        world.read_answers()
+        world.clock.s += 1
+    for process in processes:
+        process.all()
+    world.read_answers()
 
 
 def _result(message: ActivationMessage) -> WireActivation:
