@@ -7,7 +7,8 @@ and adds just that:
   for the fetch's whole wait, or half of it: up to 250 ms later);
 * the note that comes with a committed offset is given back with it (the broker forgets it);
 * a batch above `max.message.bytes` of its topic is refused (the broker takes any);
-* an offset that a partition does not have is out of range (the broker waits for it).
+* an offset that a partition does not have is out of range (the broker waits for it);
+* a partition ends behind its last message (the broker says: where its last batch began).
 
 To be able to read what passes, it offers the versions of these requests that have no optional fields: it lowers the
 highest version that the broker announces. Everything else passes unread. Requests of one connection are answered one
@@ -24,8 +25,16 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-PRODUCE, FETCH, OFFSET_COMMIT, OFFSET_FETCH, API_VERSIONS, CREATE_TOPICS = 0, 1, 8, 9, 18, 19
-READ = {PRODUCE: 3, FETCH: 4, OFFSET_COMMIT: 2, OFFSET_FETCH: 1, CREATE_TOPICS: 2}  # the versions that are read here
+PRODUCE, FETCH, LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, API_VERSIONS, CREATE_TOPICS = 0, 1, 2, 8, 9, 18, 19
+READ = {
+    PRODUCE: 3,
+    FETCH: 4,
+    LIST_OFFSETS: 1,
+    OFFSET_COMMIT: 2,
+    OFFSET_FETCH: 1,
+    CREATE_TOPICS: 2,
+}  # the versions that are read here
+AT_END = -1  # asked for as a time
 OFFSET_OUT_OF_RANGE, MESSAGE_TOO_LARGE = 1, 10
 
 Address = tuple[str, int]
@@ -37,6 +46,7 @@ class _Memory:
 
     limits: dict[str, int] = field(default_factory=dict)
     notes: dict[tuple[str, str, int], str | None] = field(default_factory=dict)
+    ends: dict[tuple[str, int], int] = field(default_factory=dict)  # the next offset, as the last writer was told
     written: int = 0  # batches, of any topic
 
 
@@ -61,6 +71,7 @@ class KafkaRelay:
         """Break all connections; new ones are as good as before."""
         with self._changed:
             ends, self._ends = self._ends, set()
+            self._changed.notify_all()
         for end in ends:
             _close(end)
 
@@ -132,6 +143,7 @@ class KafkaRelay:
         acts: dict[int, Callable[[bytes, Callable[[bytes], bytes]], bytes]] = {
             PRODUCE: self._produce,
             FETCH: self._fetch,
+            LIST_OFFSETS: self._list,
             OFFSET_COMMIT: self._commit,
             OFFSET_FETCH: self._committed,
             CREATE_TOPICS: self._create,
@@ -142,14 +154,21 @@ class KafkaRelay:
         body = _Reader.of_request(request)
         body.string(), body.take(">hi")
         batches = [
-            (topic, body.take(">i")[0], len(body.bytes())) for topic in body.strings_of_array() for _ in body.array()
+            (topic, body.take(">i")[0], body.bytes()) for topic in body.strings_of_array() for _ in body.array()
         ]
-        for topic, partition, length in batches:
-            if length > self._memory.limits.get(topic, 1 << 31):
+        for topic, partition, batch in batches:
+            if len(batch) > self._memory.limits.get(topic, 1 << 31):
                 assert len(batches) == 1, "a client that sends several batches at once is not understood"
                 return request[4:8] + _refusal(topic, partition)
         answer = ask(request)
+        told = _Reader(answer, 4)
         with self._changed:
+            for topic in told.strings_of_array():
+                for _ in told.array():
+                    partition, error, offset, _ = told.take(">ihqq")
+                    counts = [_count(batch) for to, part, batch in batches if (to, part) == (topic, partition)]
+                    if not error:
+                        self._memory.ends[topic, partition] = offset + sum(counts)
             self._memory.written += 1
             self._changed.notify_all()
             if self._losing:
@@ -161,16 +180,41 @@ class KafkaRelay:
         at = _Reader.of_request(request).at + 4
         (wait_ms,) = struct.unpack_from(">i", request, at)
         deadline_s = time.monotonic() + wait_ms / 1000
-        # In 0 ms the broker would not even look.
+        # In 0 ms the broker would not even look; and it takes the 1 ms if it finds nothing.
         at_once = request[:at] + struct.pack(">i", 1) + request[at + 4 :]
+        wanted = _offsets(request)
         while True:
             seen = self._memory.written
-            answer, is_empty = _checked(request, ask(at_once))
-            left_s = deadline_s - time.monotonic()
-            if not is_empty or left_s <= 0:
+            with self._changed:
+                at_end = all(self._memory.ends.get(place) == offset for place, offset in wanted.items())
+                if at_end and seen == self._memory.written:
+                    self._wait_for_more(seen, deadline_s)
+            answer, is_empty = _checked(wanted, ask(at_once))
+            if not is_empty or time.monotonic() >= deadline_s:
                 return answer
             with self._changed:
-                self._changed.wait_for(lambda: self._memory.written != seen or self._is_broken, left_s)  # noqa: B023
+                self._wait_for_more(seen, deadline_s)
+
+    def _wait_for_more(self, seen: int, deadline_s: float) -> None:
+        left_s = max(deadline_s - time.monotonic(), 0)
+        self._changed.wait_for(lambda: self._memory.written != seen or self._is_broken, left_s)
+
+    def _list(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
+        asked = {}
+        body = _Reader.of_request(request)
+        body.take(">i")
+        for topic in body.strings_of_array():
+            for _ in body.array():
+                partition, time_ms = body.take(">iq")
+                asked[topic, partition] = time_ms
+        told = bytearray(ask(request))
+        body = _Reader(bytes(told), 4)
+        for topic in body.strings_of_array():
+            for _ in body.array():
+                partition, _, _, offset = body.take(">ihqq")
+                if asked[topic, partition] == AT_END:
+                    struct.pack_into(">q", told, body.at - 8, self._memory.ends.get((topic, partition), offset))
+        return bytes(told)
 
     def _commit(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
         body = _Reader.of_request(request)
@@ -250,15 +294,26 @@ class _Reader:
         return self.data[self.at - length : self.at]
 
 
-def _checked(request: bytes, answer: bytes) -> tuple[bytes, bool]:
-    """The answer to a fetch, with an error for offsets that are not there; and whether it says nothing."""
-    asked = {}
+def _count(batch: bytes) -> int:
+    """How many messages a batch has, by its head."""
+    (count,) = struct.unpack_from(">i", batch, 57)
+    return int(count)
+
+
+def _offsets(request: bytes) -> dict[tuple[str, int], int]:
+    """What a fetch asks for, by topic and partition."""
     body = _Reader.of_request(request)
     body.take(">iiiib")
+    asked = {}
     for topic in body.strings_of_array():
         for _ in body.array():
             partition, offset, _ = body.take(">iqi")
             asked[topic, partition] = offset
+    return asked
+
+
+def _checked(asked: dict[tuple[str, int], int], answer: bytes) -> tuple[bytes, bool]:
+    """The answer to a fetch, with an error for offsets that are not there; and whether it says nothing."""
     told = bytearray(answer)
     is_empty = True
     body = _Reader(answer, 8)

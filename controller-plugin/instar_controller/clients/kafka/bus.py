@@ -13,15 +13,16 @@ from collections.abc import Mapping
 from concurrent.futures import Future
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic  # `admin` has it too, but does not say so to a type checker
 
 from instar_controller.clients.kafka import failures
+from instar_controller.clients.kafka.positions import Positions
 from instar_controller.clients.kafka.pulse import Pulse
 from instar_controller.clients.kafka.sending import Sender
 from instar_controller.clients.kafka.settings import KafkaSettings
-from instar_controller.clients.kafka.subscription import KafkaSubscription, parse
+from instar_controller.clients.kafka.subscription import KafkaSubscription
 from instar_controller.cluster_ports import From, Position, Subscription, TopicSettings
 from instar_controller.errors import BusError
 
@@ -40,10 +41,11 @@ class KafkaBus:
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
-        self._pulse = Pulse(settings.hosts)
+        self._pulse = Pulse(settings)
         self._sender = Sender(settings, self._pulse)
         configuration: dict[str, Any] = {**settings.of_anyone(), "error_cb": self._pulse.failed}
         self._admin = AdminClient(configuration)
+        self._positions = Positions(self._admin, settings.answer_s)
         self._is_closed = threading.Event()
 
     def ensure_topic(self, topic: str, settings: TopicSettings) -> None:
@@ -67,7 +69,7 @@ class KafkaBus:
     def subscribe(self, topic: str, group: str, *, begin: From) -> Subscription:
         if self._is_closed.is_set():
             raise BusError(f"topic {topic} cannot be read by {group}: the bus is closed")
-        return KafkaSubscription(self._settings, self._pulse, topic, group, begin)
+        return KafkaSubscription(self._settings, self._positions, self._pulse, topic, group, begin)
 
     def send(self, topic: str, value: bytes) -> Future[None]:
         return self._sender.send(topic, value)
@@ -76,14 +78,11 @@ class KafkaBus:
         what = f"the position of {group} in topic {topic} cannot be read"
         if self._is_closed.is_set():
             raise BusError(f"{what}: the bus is closed")
-        answer_s = self._settings.answer_s
         with failures.translated(what):
-            found = self._admin.list_topics(topic, timeout=answer_s).topics[topic]
+            found = self._admin.list_topics(topic, timeout=self._settings.answer_s).topics[topic]
             if found.error is not None:
                 raise failures.failure(what, found.error)
-            wanted = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, each) for each in found.partitions])
-            (asked,) = self._admin.list_consumer_group_offsets([wanted], request_timeout=answer_s).values()
-            return parse(asked.result().topic_partitions, what)
+        return self._positions.committed(topic, group, found.partitions)
 
     def is_up(self) -> bool:
         return self._pulse.is_up and not self._is_closed.is_set()

@@ -49,6 +49,11 @@ def is_there(error: KafkaError) -> bool:
     return error.code() == KafkaError.TOPIC_ALREADY_EXISTS
 
 
+def is_too_large(error: KafkaError) -> bool:
+    """Whether it is the message that is too large, now and ever."""
+    return error.code() in _TOO_LARGE
+
+
 def may_pass(error: KafkaError) -> bool:
     return error.code() in _PASSING
 
@@ -62,7 +67,7 @@ def of(raised: KafkaException) -> KafkaError:
 def failure(what: str, error: KafkaError) -> BusError:
     """`what` says what was not done, as a sentence without its end."""
     why = f"{what}: {error.str()} ({error.name()})"
-    if error.code() in _TOO_LARGE:
+    if is_too_large(error):
         return MessageTooLargeError(f"{why}; send less, or raise the topic's max.message.bytes and ours")
     return BusError(why + _way_out(error))
 

@@ -11,16 +11,17 @@ import logging
 
 from confluent_kafka import KafkaError
 
-logger = logging.getLogger(__name__)
+from instar_controller.clients.kafka.settings import KafkaSettings
 
-SILENT_US = 5_000_000  # that long may an answer take before we say that there is none
+logger = logging.getLogger(__name__)
 
 
 class Pulse:
     """Written by the library's callbacks, read by anybody: a single value that needs no lock."""
 
-    def __init__(self, hosts: str) -> None:
-        self._hosts = hosts
+    def __init__(self, settings: KafkaSettings) -> None:
+        self._hosts = settings.hosts
+        self._silent_s = settings.silent_s
         self._is_up: bool | None = None  # nobody has answered yet, nor failed to
 
     @property
@@ -41,10 +42,10 @@ class Pulse:
         """The library's `stats_cb`."""
         brokers = json.loads(statistics)["brokers"].values()
         connected = [each for each in brokers if each["state"] == "UP"]
-        if any(each["waitresp_cnt"] == 0 or each["rxidle"] < SILENT_US for each in connected):
+        if any(each["waitresp_cnt"] == 0 or each["rxidle"] < self._silent_s * 1e6 for each in connected):
             self.answered()
         elif connected:
-            self._lost(f"no answer for {SILENT_US // 1_000_000} s")
+            self._lost(f"no answer for {self._silent_s} s")
         elif self._is_up is not None:
             self._lost("no connection")
 

@@ -21,7 +21,6 @@ from instar_controller.errors import BusError
 
 Report = Callable[[KafkaError | None, object], None]
 
-CLOSE_S = 5.0  # for what is on its way when the bus is closed
 SERVE_S = 0.2  # the library wakes its server for each report, but not for the end
 
 
@@ -31,6 +30,7 @@ class Sender:
     def __init__(self, settings: KafkaSettings, pulse: Pulse) -> None:
         self._pulse = pulse
         self._most_bytes = settings.max_request_bytes
+        self._close_s = settings.close_s
         self._producer = Producer(
             {**settings.of_sender(), "error_cb": pulse.failed, "stats_cb": pulse.measured},
         )
@@ -54,9 +54,9 @@ class Sender:
             if self._is_closed:
                 return
             self._is_closed = True
-        if self._producer.flush(CLOSE_S):
+        if self._producer.flush(self._close_s):
             self._producer.purge()
-            self._producer.flush(CLOSE_S)
+            self._producer.flush(self._close_s)
         self._server.join()
 
     def __len__(self) -> int:
@@ -67,14 +67,14 @@ class Sender:
         self, topic: str, value: bytes, report: Callable[[KafkaError | None, object], None]
     ) -> BusError | None:
         """Give a message to the library, or say why not."""
-        what = self._not_sent(topic, len(value))
+        what = _not_sent(topic, len(value))
         with self._open:
             if self._is_closed:
                 return BusError(f"{what}: the bus is closed")
             try:
                 self._producer.produce(topic, value, on_delivery=report)
             except KafkaException as raised:
-                return failures.failure(what, failures.of(raised))
+                return self._failure(topic, len(value), failures.of(raised))
             except BufferError as raised:
                 return BusError(f"{what}: {len(self._producer)} wait already ({raised}); send it again later")
         return None
@@ -84,11 +84,18 @@ class Sender:
             self._pulse.answered()
             future.set_result(None)
         else:
-            future.set_exception(failures.failure(self._not_sent(topic, length), error))
+            future.set_exception(self._failure(topic, length, error))
 
     def _serve(self) -> None:
         while not self._is_closed:
             self._producer.poll(SERVE_S)
 
-    def _not_sent(self, topic: str, length: int) -> str:
-        return f"a message of {length} bytes to {topic} is not sent (at most {self._most_bytes}, all told, ever are)"
+    def _failure(self, topic: str, length: int, error: KafkaError) -> BusError:
+        what = _not_sent(topic, length)
+        if failures.is_too_large(error):
+            what += f", as only up to {self._most_bytes} bytes leave here, and the topic may take fewer"
+        return failures.failure(what, error)
+
+
+def _not_sent(topic: str, length: int) -> str:
+    return f"a message of {length} bytes to {topic} is not sent"

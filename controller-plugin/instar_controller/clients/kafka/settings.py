@@ -19,6 +19,8 @@ class KafkaSettings:
     max_request_bytes: int = (1 << 20) + 6068  # a payload of the greatest size, and what is around it
     send_s: float = 30.0  # how long a message may be on its way, retries included
     answer_s: float = 10.0  # for everything else that is asked
+    close_s: float = 5.0  # for what is on its way when the bus is closed
+    silent_s: float = 5.0  # so long may an answer be due before the brokers count as down
     fetch_wait_ms: int = 500  # how long the broker may hold a fetch until there is something; it answers at once then
     metadata_age_ms: int = 15_000
     more: Mapping[str, str] = field(default_factory=dict)
@@ -33,7 +35,7 @@ class KafkaSettings:
             "socket.nagle.disable": True,
             # A broker that was away is found again soon: 10 s without a ping would make the invoker unhealthy.
             "reconnect.backoff.ms": 50,
-            "reconnect.backoff.max.ms": 1000,
+            "reconnect.backoff.max.ms": 250,
             "log_level": 2,  # outages are told once, by ourselves
             **self.more,
         }

@@ -14,6 +14,7 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, TopicPartition
 from confluent_kafka import Message as Fetched
 
 from instar_controller.clients.kafka import failures
+from instar_controller.clients.kafka.positions import Positions
 from instar_controller.clients.kafka.pulse import Pulse
 from instar_controller.clients.kafka.settings import KafkaSettings
 from instar_controller.cluster_ports import From, Message, Position
@@ -25,13 +26,17 @@ logger = logging.getLogger(__name__)
 class KafkaSubscription:
     """See `cluster_ports.Subscription`. The constructor asks the broker, and may raise `BusError`."""
 
-    def __init__(self, settings: KafkaSettings, pulse: Pulse, topic: str, group: str, begin: From) -> None:
+    def __init__(
+        self, settings: KafkaSettings, positions: Positions, pulse: Pulse, topic: str, group: str, begin: From
+    ) -> None:
+        self._kept = positions
         self._topic = topic
         self._group = group
         self._begin = begin
         self._answer_s = settings.answer_s
         self._what = f"topic {topic} cannot be read by {group}"
         self._next: dict[int, int] = {}  # by partition
+        self._lost: dict[int, str] = {}  # where we have to begin anew, and why
         with failures.translated(self._what):
             self._consumer = Consumer({**settings.of_reader(group), "error_cb": pulse.failed})
         try:
@@ -42,10 +47,12 @@ class KafkaSubscription:
             raise
 
     def poll(self, *, timeout_s: float, most: int) -> Sequence[Message]:
+        if self._lost:
+            self._begin_anew()
         with failures.translated(self._what):
             first = self._consumer.poll(timeout_s)
             if first is None:
-                self._find_again()
+                self._look_for_lost()
                 return []
             # `consume` would wait until there are so many; this takes what is there.
             rest = self._consumer.consume(most - 1, 0) if most > 1 else []
@@ -56,7 +63,7 @@ class KafkaSubscription:
             if error is None:
                 found.append(self._taken(each))
             elif error.code() == KafkaError._AUTO_OFFSET_RESET:
-                self._begin_anew(self._partition(each), error.str())
+                self._lost[self._partition(each)] = error.str()
             else:
                 failed = failures.failure(self._what, error)
         if failed is not None:
@@ -66,12 +73,7 @@ class KafkaSubscription:
         return found
 
     def commit(self, positions: Mapping[int, Position]) -> None:
-        what = f"the position of {self._group} in topic {self._topic} is not committed"
-        wanted = [TopicPartition(self._topic, at, each.offset, each.note) for at, each in positions.items()]
-        with failures.translated(what):
-            for kept in self._consumer.commit(offsets=wanted, asynchronous=False):
-                if kept.error is not None:
-                    raise failures.failure(what, kept.error)
+        self._kept.commit(self._topic, self._group, positions)
 
     def positions(self) -> Mapping[int, Position]:
         return dict(self._began_with)
@@ -88,7 +90,7 @@ class KafkaSubscription:
         if found.error is not None:
             raise failures.failure(self._what, found.error)
         partitions = [TopicPartition(self._topic, partition) for partition in sorted(found.partitions)]
-        committed = parse(self._consumer.committed(partitions, timeout=self._answer_s), self._what)
+        committed = self._kept.committed(self._topic, self._group, found.partitions)
         for each in partitions:
             low, high = self._consumer.get_watermark_offsets(each, timeout=self._answer_s)
             start = low if self._begin is From.EARLIEST else high
@@ -104,20 +106,24 @@ class KafkaSubscription:
         self._consumer.assign(partitions)
         return committed
 
-    def _find_again(self) -> None:
-        """Begin anew in partitions that end before what we want next, which not every broker calls an error."""
+    def _look_for_lost(self) -> None:
+        """Find partitions that end before what we want next, which not every broker calls an error."""
         for partition, offset in self._next.items():
             _, high = self._consumer.get_watermark_offsets(TopicPartition(self._topic, partition), cached=True)
             if OFFSET_INVALID < high < offset:
-                self._begin_anew(partition, f"it ends at {high}")
+                self._lost[partition] = f"it ends at {high}"
 
-    def _begin_anew(self, partition: int, why: str) -> None:
-        self._say_lost(partition, self._next[partition], why)
-        at = TopicPartition(self._topic, partition)
+    def _begin_anew(self) -> None:
+        """Go on where partitions begin or end that have lost our place, and elsewhere with what was not read yet."""
         with failures.translated(self._what):
-            low, high = self._consumer.get_watermark_offsets(at, timeout=self._answer_s)
-            at.offset = self._next[partition] = low if self._begin is From.EARLIEST else high
-            self._consumer.seek(at)
+            for partition, why in self._lost.items():
+                at = TopicPartition(self._topic, partition)
+                low, high = self._consumer.get_watermark_offsets(at, timeout=self._answer_s)
+                self._say_lost(partition, self._next[partition], why)
+                self._next[partition] = low if self._begin is From.EARLIEST else high
+            # The library does not let us seek in a partition that it has given up.
+            self._consumer.assign([TopicPartition(self._topic, *each) for each in self._next.items()])
+        self._lost.clear()
 
     def _say_lost(self, partition: int, offset: int, why: str) -> None:
         logger.warning(
@@ -136,14 +142,3 @@ class KafkaSubscription:
         partition = fetched.partition()
         assert partition is not None
         return partition
-
-
-def parse(committed: Sequence[TopicPartition], what: str) -> dict[int, Position]:
-    """A group's positions as the library tells them. Raises `BusError`."""
-    found = {}
-    for each in committed:
-        if each.error is not None:
-            raise failures.failure(what, each.error)
-        if each.offset >= 0:
-            found[each.partition] = Position(each.offset, each.metadata or "")
-    return found
