@@ -122,6 +122,7 @@ class WatchedRecords(MemoryRecords):
         super().__init__(database)
         self._changed = threading.Condition()
         self._is_full = False
+        self.has_been_asked = threading.Event()  # whether there is room, when there was none
         self._written: list[Activation] = []
 
     def put_activation(self, activation: Activation) -> None:
@@ -132,6 +133,8 @@ class WatchedRecords(MemoryRecords):
 
     def wait_for_room(self, *, timeout_s: float) -> bool:
         with self._changed:
+            if self._is_full:
+                self.has_been_asked.set()
             return self._changed.wait_for(lambda: not self._is_full, timeout_s)
 
     def fill(self, *, is_full: bool) -> None:
