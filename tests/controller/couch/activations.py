@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
 from instar_controller.whisk import stored_activation
 from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.response import Response, Status
 from instar_controller.whisk.values import JsonObject
-
-RECORDED = Path(__file__).parents[2] / "recorded" / "couchdb" / "activation.json"
 
 
 def activation(number: int, *, result: object = None, namespace: str = "guest") -> Activation:
@@ -37,11 +32,6 @@ def activation(number: int, *, result: object = None, namespace: str = "guest") 
 def id_of(number: int) -> str:
     """The id of that record's document."""
     return f"guest/{number:032x}"
-
-
-def recorded() -> list[JsonObject]:
-    """Records as the stock invoker stored them."""
-    return [json.loads(entry["document"]) for entry in json.loads(RECORDED.read_text(encoding="utf-8"))]
 
 
 def content(document: JsonObject) -> JsonObject:

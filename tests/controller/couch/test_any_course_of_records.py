@@ -171,5 +171,5 @@ class Courses(RuleBasedStateMachine):
             self.set_aside |= {json.loads(line)["id"] for line in file.read_text(encoding="utf-8").splitlines()}
 
 
-Courses.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Courses.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
 TestAnyCourseOfRecords = Courses.TestCase
