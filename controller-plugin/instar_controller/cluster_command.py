@@ -91,8 +91,8 @@ def _print_text(notice: Notice) -> None:
             _print(f"{name} works; it reads {topic}. Ctrl-C or SIGTERM ends it.")
         case Draining(seconds):
             _print(f"No more work is taken; what runs gets {seconds:g} s.")
-        case Ended(spooled):
-            _print("Ended." if not spooled else f"Ended; {spooled} records wait on the disk for the next start.")
+        case Ended():
+            _print("Ended.")
         case Prewarmed() | Removed():
             pass  # the log tells what a reader of this should know
 
@@ -114,8 +114,8 @@ def _print_json(notice: Notice) -> None:
                 event["ending"] = str(ending)
         case Draining(seconds):
             event = {"event": "draining", "seconds": seconds}
-        case Ended(spooled):
-            event = {"event": "ended", "spooled": spooled}
+        case Ended():
+            event = {"event": "ended"}
     _print(json.dumps(event))
 
 

@@ -63,9 +63,7 @@ class Draining:
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Everything is given back; so many records could not be stored and lie in the spool."""
-
-    spooled: int
+    """Everything is given back."""
 
 
 Notice = Answering | Waiting | Working | Prewarmed | Removed | Draining | Ended

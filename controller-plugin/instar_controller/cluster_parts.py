@@ -13,18 +13,25 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
+from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection, CouchSettings
+from instar_controller.clients.couch.database import Database
+from instar_controller.clients.couch.records import CouchRecords
 from instar_controller.clients.kafka.bus import KafkaBus
 from instar_controller.clients.kafka.settings import KafkaSettings
 from instar_controller.clients.metrics import Metrics
-from instar_controller.cluster_notices import Notice, Waiting
+from instar_controller.clients.spool import Spool
+from instar_controller.cluster_notices import Ended, Notice, Waiting
 from instar_controller.cluster_ports import Bus
-from instar_controller.cluster_settings import BusSettings, DatabaseSettings
+from instar_controller.cluster_settings import BusSettings, DatabaseSettings, ProgramSettings
+from instar_controller.engines.keeper import Keeper, KeeperCounts
 from instar_controller.errors import BusError, StoreError
 
 logger = logging.getLogger(__name__)
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between two attempts to reach what is outside
+SPOOL_FOLDER = "spool"
+RECORDS_S = 10.0  # at the end, for the database to take the last records
 PROBE_S = 5.0  # between two questions whether the database answers
 
 Announce = Callable[[Notice], None]
@@ -64,9 +71,11 @@ def bus(settings: BusSettings) -> KafkaBus:
 
 def connection(settings: DatabaseSettings) -> Connection:
     """The way to CouchDB, whether it is there or not."""
-    return Connection(
-        CouchSettings(settings.protocol, settings.host, settings.port, settings.username, settings.password)
-    )
+    return Connection(couch_settings(settings))
+
+
+def couch_settings(settings: DatabaseSettings) -> CouchSettings:
+    return CouchSettings(settings.protocol, settings.host, settings.port, settings.username, settings.password)
 
 
 def insist(what: str, attempt: Callable[[], None], stopping: Stopping, announce: Announce) -> None:
@@ -108,6 +117,36 @@ def counting() -> Iterator[Metrics]:
         yield metrics
     finally:
         logging.getLogger().removeHandler(handler)
+
+
+@contextlib.contextmanager
+def keeping(program: ProgramSettings, connection: Connection, announce: Announce) -> Iterator[Keeper]:
+    """The keeper of records; at the end the database gets a while for the last ones, and the spool has the rest."""
+    clock = SystemClock()
+    records = CouchRecords(Database(connection, program.database.activations), clock)
+    keeper = Keeper(records, Spool(program.state / SPOOL_FOLDER), clock)
+    try:
+        keeper.start()
+        yield keeper
+    finally:
+        keeper.close(deadline_s=RECORDS_S)
+        announce(Ended())
+
+
+def watch(metrics: Metrics, health: Health, keeper: Keeper) -> None:
+    """Have what every program has told whenever somebody reads the metrics."""
+    metrics.watch_each("instar_up", "Whether what is outside answers.", "what", health.answers)
+    metrics.watch("instar_records_in_hand", "Records in memory, not stored yet.", lambda: keeper.counts().in_hand)
+    metrics.watch(
+        "instar_records_spool_bytes", "Records on the disk, not stored yet.", lambda: keeper.counts().waiting_bytes
+    )
+    metrics.watch_each(
+        "instar_records", "Records since the start, by what became of them.", "fate", lambda: _fates(keeper.counts())
+    )
+
+
+def _fates(counts: KeeperCounts) -> Mapping[str, float]:
+    return {"taken": counts.taken, "kept": counts.kept, "set aside": counts.set_aside, "torn": counts.torn}
 
 
 class Health:

@@ -21,7 +21,14 @@ from instar_controller.errors import SettingsError
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
-from instar_controller.settings import NO_STORE, DockerSettings, default_state, parse_stem_cells
+from instar_controller.settings import (
+    NO_STORE,
+    DockerSettings,
+    PlanningSettings,
+    default_state,
+    parse_stem_cells,
+    planning_of,
+)
 from instar_controller.variables import Given, Variable
 from instar_controller.whisk import locked
 from instar_controller.whisk import manifest as manifests
@@ -31,6 +38,7 @@ from instar_controller.whisk.manifest import DEFAULT, Manifest
 from instar_controller.whisk.values import Json, parse
 
 OVERHEAD_BYTES = 6068  # of a message around its arguments, as OpenWhisk reckons
+NO_PLANS = "none"
 MOST_INSTANCE = (1 << 31) - 1  # OpenWhisk's ids are such integers
 
 
@@ -62,7 +70,7 @@ class DatabaseSettings:
     subjects: str
     entities: str
     activations: str
-    plans: str
+    plans: str | None  # None: nothing is planned
     blacklist_interval_s: float = 300.0
 
     @property
@@ -125,6 +133,7 @@ class InvokerSettings:
     docker: DockerSettings | None  # None: containers are made of processes of this machine
     api_host: str  # what actions find in `__OW_API_HOST`
     store: Path | None  # a directory for the models' weights, shared by all; None: containers see to theirs
+    planning: PlanningSettings | None  # None: models are always loaded
 
     @property
     def name(self) -> str:
@@ -138,6 +147,7 @@ class DispatcherSettings:
 
     program: ProgramSettings
     instance: InstanceSettings
+    manifest: Manifest
     dead_s: float
 
 
@@ -178,6 +188,7 @@ def invoker(environment: Mapping[str, str], options: Mapping[str, str | None]) -
         docker=docker,
         api_host=_api_host(given),
         store=_store(given, environment),
+        planning=_planning(given, environment),
     )
 
 
@@ -188,6 +199,7 @@ def dispatcher(environment: Mapping[str, str], options: Mapping[str, str | None]
     return DispatcherSettings(
         program=_program(given, environment, f"dispatcher{instance.number}"),
         instance=instance,
+        manifest=_manifest(given),
         dead_s=given.value(names.DEAD),
     )
 
@@ -243,7 +255,7 @@ def _database(given: Given) -> DatabaseSettings:
         subjects=given.required(names.SUBJECTS),
         entities=given.required(names.ENTITIES),
         activations=given.required(names.ACTIVATIONS),
-        plans=given.required(names.PLANS),
+        plans=None if (plans := given.required(names.PLANS_DATABASE)) == NO_PLANS else plans,
         blacklist_interval_s=given.value(names.BLACKLIST_INTERVAL),
     )
 
@@ -397,6 +409,17 @@ def _api_host(given: Given) -> str:
     """As OpenWhisk puts it together; for a host that nobody has named, this machine's."""
     host = given.value(names.API_HOST_NAME) or socket.gethostname()
     return f"{given.value(names.API_HOST_PROTO)}://{host}:{given.value(names.API_HOST_PORT)}"
+
+
+def _planning(given: Given, environment: Mapping[str, str]) -> PlanningSettings | None:
+    text = given.value(names.COSTS)
+    if given.value(names.PLANS_DATABASE) == NO_PLANS:
+        return None
+    try:
+        return planning_of(text or None, environment)
+    except SettingsError as error:
+        said = str(error).removeprefix("--costs").lstrip(": ")
+        raise SettingsError(f"{given.source(names.COSTS)} {said}") from error
 
 
 def _store(given: Given, environment: Mapping[str, str]) -> Path | None:

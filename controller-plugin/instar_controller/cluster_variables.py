@@ -101,7 +101,6 @@ COUCHDB_PASSWORD = Variable("CONFIG_whisk_couchdb_password", "the password", tex
 SUBJECTS = Variable("CONFIG_whisk_couchdb_databases_WhiskAuth", "the database of subjects", _database)
 ENTITIES = Variable("CONFIG_whisk_couchdb_databases_WhiskEntity", "the database of actions", _database)
 ACTIVATIONS = Variable("CONFIG_whisk_couchdb_databases_WhiskActivation", "the database of activations", _database)
-PLANS = Variable("INSTAR_PLANS_DATABASE", "the database of plans between models", _database, "instar_plans")
 BLACKLIST_INTERVAL = Variable(
     "CONFIG_whisk_blacklist_pollInterval",
     "how often blocked namespaces are asked for",
@@ -156,21 +155,17 @@ IDLE_CONTAINER = Variable(
     "10 minutes",
     programs=INVOKER,
 )
-MANIFEST = Variable(
-    "RUNTIMES_MANIFEST", "the runtimes manifest, as text (default: Instar's own kinds)", text, programs=INVOKER
-)
+MANIFEST = Variable("RUNTIMES_MANIFEST", "the runtimes manifest, as text (default: Instar's own kinds)", text)
 MANIFEST_FILE = Variable(
     "INSTAR_MANIFEST",
     "a file with the runtimes manifest, instead of `RUNTIMES_MANIFEST`",
     path,
     flag="--manifest",
-    programs=INVOKER,
 )
 RUNTIMES_REGISTRY = Variable(
     "CONFIG_whisk_containerFactory_runtimesRegistry_url",
     "registry of the manifest's images that name none",
     text,
-    programs=INVOKER,
 )
 NETWORK = Variable(
     "CONFIG_whisk_containerFactory_containerArgs_network",
@@ -213,6 +208,20 @@ STORE = Variable(
     text,
     flag="--store",
     programs=INVOKER,
+)
+COSTS = Variable(
+    "INSTAR_COSTS",
+    "a profile of the machine that models run on, or `none` to use no plans (default: the profile of this kind of "
+    "device, measured here if nobody has)",
+    text,
+    flag="--costs",
+    programs=INVOKER,
+)
+PLANS_DATABASE = Variable(
+    "INSTAR_PLANS_DATABASE",
+    "the database of plans between models, or `none` to make and use no plans",
+    _database,
+    "instar_plans",
 )
 AES_128_KEY = Variable(
     "INSTAR_AES_128_KEY",

@@ -11,23 +11,22 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from instar_controller import cluster_parts, making, roles
+from instar_controller import cluster_parts, making, roles, sharing_plans
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection
 from instar_controller.clients.couch.database import Database
 from instar_controller.clients.couch.entities import CouchEntities
-from instar_controller.clients.couch.records import CouchRecords
 from instar_controller.clients.couch.subjects import CouchSubjects
 from instar_controller.clients.metrics import Metrics
-from instar_controller.clients.spool import Spool
-from instar_controller.cluster_notices import Answering, Draining, Ended, Prewarmed, Removed, Working
+from instar_controller.cluster_notices import Answering, Draining, Prewarmed, Removed, Working
 from instar_controller.cluster_parts import Announce, Health, Stopped, Stopping
 from instar_controller.cluster_ports import Bus
-from instar_controller.cluster_settings import InstanceSettings, InvokerSettings, ProgramSettings
+from instar_controller.cluster_settings import InstanceSettings, InvokerSettings
+from instar_controller.engines import standing
 from instar_controller.engines.acknowledging import AckTopics
 from instar_controller.engines.blacklist import Blacklist
 from instar_controller.engines.experience import Experience
@@ -39,16 +38,15 @@ from instar_controller.engines.node import Node, NodeSettings
 from instar_controller.engines.orders import Remove, Start
 from instar_controller.engines.preparing import Preparation
 from instar_controller.engines.topics import Topics
-from instar_controller.errors import SettingsError
 from instar_controller.operations import Operations, OperationsServer
 from instar_controller.policies.estimates import PlanOffer
-from instar_controller.ports import Containers, Ending, Weights
-from instar_controller.roles import InvokerRole, Role
+from instar_controller.policies.snapshot import Container
+from instar_controller.ports import Containers, Ending, Plans, Weights
+from instar_controller.roles import InvokerRole, NodeRole, Role
+from instar_controller.whisk.action import BLACKBOX
 from instar_controller.whisk.invocation import ContainerKey
 
-SPOOL_FOLDER = "spool"
 CONTAINERS_FOLDER = "containers"
-RECORDS_S = 10.0  # at the end, for the database to take the last records; the spool has what it does not
 HEALTH_FAMILY = "nodejs"  # of the controllers' health tests
 OWN_THREADS = ("instar-intake", "instar-outbox", "instar-engine-timer", "keeper")
 
@@ -77,7 +75,8 @@ def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         connection = cluster_parts.connection(program.database)
         stack.callback(connection.close)
         health = Health(bus, connection, program.database.all)
-        role = _role(settings, bus)
+        engines: list[Invoker] = []  # the one there is, once it works
+        role = _role(settings, bus, lambda: engines[0].containers() if engines else ())
         server.start(
             Operations(
                 settings.name,
@@ -89,11 +88,14 @@ def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         )
         announce(Answering(settings.name, server.url, server.is_loopback))
         stack.enter_context(contextlib.closing(health)).start()
-        keeper = _keeper(program, connection)
-        stack.callback(_close_keeper, keeper, announce)
-        keeper.start()
+        keeper = stack.enter_context(cluster_parts.keeping(program, connection, announce))
         with contextlib.suppress(Stopped):
-            _work(settings, environment, announce, _Parts(stopping, metrics, connection, health, role, keeper))
+            _work(
+                settings,
+                environment,
+                announce,
+                _Parts(stopping, metrics, connection, health, role, keeper, engines.append),
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,7 @@ class _Parts:
     health: Health
     role: Role
     keeper: Keeper
+    tell_engine: Callable[[Invoker], None]  # so that a role can say what its containers are
 
 
 def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: Announce, parts: _Parts) -> None:
@@ -123,7 +126,16 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
             parts.stopping,
             announce,
         )
-        experience = Experience(NoPlans())
+        plans: Plans = NoPlans()
+        if settings.planning is not None:
+            plans = stack.enter_context(sharing_plans.offered(program, settings.planning, environment))
+        if program.database.plans is not None and isinstance(settings.role, InstanceSettings):
+            stack.enter_context(  # behind dispatchers they see to it
+                sharing_plans.registered(
+                    program, settings.manifest, parts.connection, environment, owner=settings.name
+                )
+            )
+        experience = Experience(plans)
         engine = Invoker(
             containers,
             parts.keeper,
@@ -159,6 +171,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
             AckTopics(Topics(program.bus.prefix).completed, roles.events_topic(program.bus)),
             NodeSettings(IntakeSettings(most_unfinished=settings.engine.queue_length)),
         )
+        parts.tell_engine(engine)
         _watch(parts, node, engine)
         stack.callback(role.close)
         blacklist.start()
@@ -175,23 +188,21 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         role.stop()
 
 
-def _role(settings: InvokerSettings, bus: Bus) -> Role:
+def _role(settings: InvokerSettings, bus: Bus, containers: Callable[[], Iterable[Container]]) -> Role:
+    memory_mb = settings.pool.memory_mb
     match settings.role:
         case InstanceSettings() as instance:
-            return InvokerRole(bus, settings.program.bus, instance, memory_mb=settings.pool.memory_mb)
-        case _:
-            raise SettingsError("a node behind dispatchers is not offered yet; leave out --dispatched")
-
-
-def _keeper(program: ProgramSettings, connection: Connection) -> Keeper:
-    clock = SystemClock()
-    records = CouchRecords(Database(connection, program.database.activations), clock)
-    return Keeper(records, Spool(program.state / SPOOL_FOLDER), clock)
-
-
-def _close_keeper(keeper: Keeper, announce: Announce) -> None:
-    keeper.close(deadline_s=RECORDS_S)
-    announce(Ended(keeper.counts().waiting_bytes))
+            return InvokerRole(bus, settings.program.bus, instance, memory_mb=memory_mb)
+        case known:
+            kinds = frozenset(kind.kind for kind in settings.manifest.kinds)
+            if settings.docker is not None:
+                kinds |= {BLACKBOX}
+            return NodeRole(
+                bus,
+                settings.program.bus,
+                known,
+                lambda: standing.of(containers(), memory_mb=memory_mb, kinds=kinds),
+            )
 
 
 def _runs_health_tests(settings: InvokerSettings) -> bool:
@@ -201,11 +212,9 @@ def _runs_health_tests(settings: InvokerSettings) -> bool:
 
 def _watch(parts: _Parts, node: Node, engine: Invoker) -> None:
     """Have the state of the moment told whenever somebody reads the metrics."""
-    watch, keeper = parts.metrics.watch, parts.keeper
+    watch = parts.metrics.watch
     watch("instar_unfinished", "Messages that were read and are not answered.", lambda: node.intake.unfinished)
     watch("instar_answers_waiting", "Answers that the bus has not taken yet.", lambda: node.outbox.waiting)
-    watch("instar_records_in_hand", "Records in memory, not stored yet.", lambda: keeper.counts().in_hand)
-    watch("instar_records_spool_bytes", "Records on the disk, not stored yet.", lambda: keeper.counts().waiting_bytes)
     watch("instar_enabled", "Whether an operator lets it have work.", lambda: float(parts.role.switch.is_enabled))
     parts.metrics.watch_each(
         "instar_containers",
@@ -213,15 +222,7 @@ def _watch(parts: _Parts, node: Node, engine: Invoker) -> None:
         "state",
         lambda: Counter(container.state.value for container in engine.containers()),
     )
-    parts.metrics.watch_each("instar_up", "Whether what is outside answers.", "what", parts.health.answers)
-    parts.metrics.watch_each(
-        "instar_records", "Records since the start, by what became of them.", "fate", lambda: _fates(keeper)
-    )
-
-
-def _fates(keeper: Keeper) -> Mapping[str, float]:
-    counts = keeper.counts()
-    return {"taken": counts.taken, "kept": counts.kept, "set aside": counts.set_aside, "torn": counts.torn}
+    cluster_parts.watch(parts.metrics, parts.health, parts.keeper)
 
 
 def _containers(settings: InvokerSettings, environment: Mapping[str, str]) -> tuple[Containers, Weights]:

@@ -6,10 +6,14 @@ how the others know that it is there, and what an operator's switch does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from instar_controller.cluster_ports import Bus, TopicSettings
 from instar_controller.cluster_settings import BusSettings, InstanceSettings
+from instar_controller.cluster_settings import NodeSettings as NodeRoleSettings
+from instar_controller.engines.heartbeats import HeartSettings, NodeState
+from instar_controller.engines.membership import Membership
 from instar_controller.engines.pinging import Pinging
 from instar_controller.engines.sources import InvokerSource, Source
 from instar_controller.engines.topics import Topics
@@ -77,6 +81,39 @@ class InvokerRole:
 
     def close(self) -> None:
         pass  # the last ping was said when it stopped
+
+
+class NodeRole:
+    """A node behind dispatchers: its topic is theirs to fill, and its heart tells them how it is."""
+
+    threads = ("instar-heart",)
+
+    def __init__(
+        self, bus: Bus, settings: BusSettings, node: NodeRoleSettings, describe: Callable[[], NodeState]
+    ) -> None:
+        """Raises `SettingsError` for a name that no topic can have."""
+        self.source = Membership(
+            bus,
+            Topics(settings.prefix),
+            node.name,
+            describe=describe,
+            settings=HeartSettings(fence_s=node.fence_s),
+        )
+        self.bus = self.source.answers
+        self.switch = self.source
+        self._topic = settings.invoker_topic
+
+    def open(self) -> None:
+        self.source.prepare(self._topic)
+
+    def start(self) -> None:
+        pass  # its heart beats from when it knows where it reads on
+
+    def stop(self) -> None:
+        self.source.disable()
+
+    def close(self) -> None:
+        self.source.close()
 
 
 def health_topic(settings: BusSettings) -> str:

@@ -44,6 +44,7 @@ class Cluster:
             "INSTAR_CONTAINERS": "process",
             "INSTAR_PREWARM": "none",
             "INSTAR_STORE": "none",
+            "INSTAR_PLANS_DATABASE": "none",
         }
 
     def begin_invoker(self, *options: str, id: int = 0, **changed: str) -> RunningProgram:
@@ -54,6 +55,20 @@ class Cluster:
     def invoker(self, *options: str, id: int = 0, **changed: str) -> RunningProgram:
         """Start one, and wait until it works."""
         program = self.begin_invoker(*options, id=id, **changed)
+        program.event("working")
+        return program
+
+    def node(self, name: str, *options: str, **changed: str) -> RunningProgram:
+        """Start `instar invoker --dispatched`, and wait until it works."""
+        state = ("--state", str(self.state(name)))
+        program = self._begin("invoker", "--dispatched", "--name", name, *state, *options, environment=changed)
+        program.event("working")
+        return program
+
+    def dispatcher(self, *options: str, id: int = 0, **changed: str) -> RunningProgram:
+        """Start `instar dispatcher`, and wait until it works."""
+        state = ("--state", str(self.state(f"dispatcher{id}")))
+        program = self._begin("dispatcher", "--id", str(id), *state, *options, environment=changed)
         program.event("working")
         return program
 
