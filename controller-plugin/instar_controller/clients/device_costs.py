@@ -1,7 +1,7 @@
 """What each kind of device takes to transform and to load, where all nodes and dispatchers of a cluster find it.
 
 One rule: the first profile of a kind of device holds for all nodes of that kind, so that they share their plans; it
-is replaced only if it cannot be read. Who wants another one deletes the document `costs:DEVICE`.
+is replaced only if it cannot be read. Who wants another one writes it over the document `costs:DEVICE`.
 """
 
 from __future__ import annotations
@@ -66,5 +66,5 @@ def _costs(body: JsonObject) -> Costs | None:
         numbers = {name: float(rate) for name, rate in rates.items() if isinstance(rate, int | float)}
         if len(numbers) == len(rates) and all(math.isfinite(rate) and rate >= 0 for rate in numbers.values()):
             return Costs(device, numbers)
-    logger.warning("the published costs of %r cannot be read; delete the document", device)
+    logger.warning("the published costs of %r cannot be read; write them anew, or delete the document", device)
     return None

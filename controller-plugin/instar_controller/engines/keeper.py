@@ -23,7 +23,7 @@ from typing import Protocol
 from instar_controller.clients.spool import Spool
 from instar_controller.errors import StoreError
 from instar_controller.policies import keeping
-from instar_controller.policies.keeping import Answer, Answered, Pace, Patience, Record, Suspect, Verdict
+from instar_controller.policies.keeping import Answer, Answered, Pace, Patience, Record, Stumbled, Suspect, Verdict
 from instar_controller.ports import Clock
 from instar_controller.whisk import stored_activation
 from instar_controller.whisk.activation import Activation
@@ -166,7 +166,7 @@ class Keeper:
         self._was_suspect = bool(self._suspects) and not (self._was_suspect and self._line)
         if self._was_suspect:
             suspect = self._suspects[0]
-            answer = self._shelf.write([suspect.record])
+            answer = self._ask([suspect.record])
             with self._spool_use:
                 verdict = keeping.judge_suspect(suspect, answer, self._pace, self._patience, kept=self._counts.kept)
                 if not self._is_closed:
@@ -174,13 +174,21 @@ class Keeper:
                     self._carry_out([suspect.record], answer, verdict)
         elif self._line:
             batch = keeping.next_batch(self._line, self._pace, self._patience)
-            answer = self._shelf.write(batch)
+            answer = self._ask(batch)
             with self._spool_use:
                 verdict = keeping.judge(batch, answer, self._pace, self._patience, kept=self._counts.kept)
                 if not self._is_closed:
                     self._line = [*verdict.again, *self._line[len(batch) :]]
                     self._carry_out(batch, answer, verdict)
         return True
+
+    def _ask(self, records: Sequence[Record]) -> Answer:
+        """Have the database write them. A mistake of our own is not to end the thread that everybody relies on."""
+        try:
+            return self._shelf.write(records)
+        except Exception as error:
+            logger.exception("writing %d records failed by a mistake of Instar's own", len(records))
+            return Stumbled(repr(error))
 
     def _run(self) -> None:
         while True:

@@ -71,7 +71,8 @@ class SharedPlans:
         self._missed: SimpleQueue[Pair | None] = SimpleQueue()
         self._cache = PlanCache(settings.most_bytes, self._missed.put)
         self._enrolment = Enrolment(self._cache, everywhere=everywhere)
-        self._measured: Costs | None = None  # the thread's own, as is what follows
+        self._own: Costs | None = None  # that are published if nobody has; the thread's own, as is what follows
+        self._is_measured = False
         self._costs: Costs | None = None  # that hold for this kind of device
         self._stopped = threading.Event()
         self._news = threading.Condition()
@@ -126,7 +127,8 @@ class SharedPlans:
                 if self._costs is None:
                     self._costs = self._agreed()
                     if self._costs is None:
-                        return
+                        self._stopped.wait(self._settings.poll_s)
+                        continue
                     self._cache.clear()
                     feed = Feed(self._documents, None)
                 self._read(feed, self._costs)
@@ -145,28 +147,30 @@ class SharedPlans:
 
     def _agreed(self) -> Costs | None:
         """The costs that hold for this kind of device; None if nobody knows any."""
-        published = self._published.of(self._device)
+        published = self._published.of(self._device if self._own is None else self._own.device)
         if published is not None:
+            self._own = published
             return published
-        if self._measured is None:
-            self._measured = self._measure()
-        if self._measured is not None:
-            return self._published.publish(self._measured)
-        if not self._stopped.is_set():
-            logger.warning("nobody knows what a device of the kind %r costs, so no plans are offered", self._device)
-        return None
+        if self._own is None and not self._is_measured:
+            self._own, self._is_measured = self._measure(), True
+            if self._own is None and not self._stopped.is_set():
+                logger.warning("nobody knows yet what %r costs, so no plans are offered here", self._device)
+        return None if self._own is None else self._published.publish(self._own)
 
     def _read(self, feed: Feed, costs: Costs) -> None:
         batch = feed.read(timeout_s=self._settings.poll_s if self._is_up_to_date else 0.0)
         self._take(batch, plans.key_of(costs))
         feed.advance(batch)
         self._is_up_to_date = batch.is_last
-        if any(change.id == COSTS + costs.device for change in batch.changes) and not self._hold(costs):
+        told = COSTS + costs.device
+        is_gone = batch.present is not None and told not in batch.present
+        if (is_gone or any(change.id == told for change in batch.changes)) and not self._hold(costs):
             self._is_up_to_date, self._costs = False, None
         with self._news:
             self._news.notify_all()
 
     def _hold(self, costs: Costs) -> bool:
+        """Whether these are the costs that are published."""
         return self._published.of(costs.device) == costs
 
     def _take(self, batch: Batch, costs_key: str) -> None:

@@ -169,6 +169,16 @@ def models(count: int) -> list[Package]:
 
 def archive(*models: Package, notes: bytes = b"") -> bytes:
     """An action's code with these models, by the names `m0`, `m1`, and so on."""
+    known = _archives.get((notes, *(model.digest for model in models)))
+    if known is None:
+        known = _archives[notes, *(model.digest for model in models)] = _archive(models, notes)
+    return known
+
+
+_archives: dict[tuple[bytes | str, ...], bytes] = {}
+
+
+def _archive(models: Sequence[Package], notes: bytes) -> bytes:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as writer:
         writer.writestr("__main__.py", b"def main(args):\n    return args\n" + notes)

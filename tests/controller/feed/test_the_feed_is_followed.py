@@ -104,8 +104,15 @@ def test_plans_are_made_for_each_kind_of_device(cluster: Cluster, published: Cos
     assert set(ClusterCosts(cluster.documents()).all()) == {"cheap", "other"}
 
 
-def test_a_node_whose_kind_nobody_knows_offers_nothing(cluster: Cluster, begin: Begin) -> None:
+def test_a_node_whose_kind_nobody_knows_offers_nothing_until_somebody_does(
+    cluster: Cluster, published: Costs, begin: Begin
+) -> None:
+    (model,) = models(1)
+    cluster.put("a", model)
+    begin(cluster.registry())
     node = begin(cluster.node(None))
-    cluster.put("a", *models(1))
-    assert node.offer(cluster.key("a"), cluster.key("a")) is None
-    assert not node.is_up_to_date
+    cluster.await_planned(1)
+    a = cluster.key("a")
+    assert node.offer(a, a) is None
+    ClusterCosts(cluster.documents()).publish(Costs("no kind", CHEAP.rates_ns))  # another node of the kind has
+    await_offer(node, a, a, (model.digest, model.digest))
