@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from instar_controller.clients.memory_couch import Trouble
 from instar_controller.clients.spool import SET_ASIDE, Spool
 from instar_controller.engines.keeper import Keeper, KeeperCounts, KeeperLimits
 from instar_controller.errors import StoreError
-from instar_controller.policies.keeping import Patience, Record
+from instar_controller.policies.keeping import Answer, Patience, Record
 
 QUICK = Patience(interval_s=0.001, first_wait_s=0.001, longest_wait_s=0.01)
 
@@ -316,3 +316,24 @@ def test_records_of_many_threads_are_all_stored(keeper: Keeper, shelf: DelicateS
     keeper.close(deadline_s=10)
     assert stored(shelf) == {id_of(number) for number in range(800)}
     assert keeper.counts().kept == 800
+
+
+def test_a_mistake_of_our_own_with_one_record_does_not_stop_the_others(
+    keeper: Keeper, shelf: DelicateShelf, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write = shelf.write
+
+    def mistaken(records: Sequence[Record]) -> Answer:
+        if id_of(3) in [record.id for record in records]:
+            raise ZeroDivisionError("our own mistake")
+        return write(records)
+
+    monkeypatch.setattr(shelf, "write", mistaken)
+    keeper.start()
+    for number in range(20):
+        keeper.put_activation(activation(number))
+    until(lambda: keeper.counts().kept == 19, keeper)
+    keeper.put_activation(activation(20))
+    until(lambda: keeper.counts().kept == 20, keeper)
+    assert stored(shelf) == {id_of(number) for number in range(21)} - {id_of(3)}
+    assert "our own mistake" in caplog.text
