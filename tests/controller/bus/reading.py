@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from instar_controller.cluster_ports import Bus, Message, Subscription
 
 LIMIT_S = 10.0  # for what a busy machine may delay
@@ -16,9 +18,10 @@ def put(bus: Bus, topic: str, *values: bytes) -> None:
 def read(reader: Subscription, count: int) -> list[Message]:
     """The next messages, so many; fewer only if they do not come."""
     found: list[Message] = []
+    deadline_s = time.monotonic() + LIMIT_S
     while len(found) < count:
-        polled = reader.poll(timeout_s=LIMIT_S, most=count - len(found))
-        if not polled:
+        polled = reader.poll(timeout_s=1.0, most=count - len(found))
+        if not polled and time.monotonic() > deadline_s:
             break
         found += polled
     return found

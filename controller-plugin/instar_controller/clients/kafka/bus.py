@@ -43,7 +43,7 @@ class KafkaBus:
         self._settings = settings
         self._pulse = Pulse(settings)
         self._sender = Sender(settings, self._pulse)
-        configuration: dict[str, Any] = {**settings.of_anyone(), "error_cb": self._pulse.failed}
+        configuration: dict[str, Any] = {**settings.of_administrator(), "error_cb": self._pulse.failed}
         self._admin = AdminClient(configuration)
         self._positions = Positions(self._admin, settings.answer_s)
         self._is_closed = threading.Event()
@@ -79,9 +79,10 @@ class KafkaBus:
         if self._is_closed.is_set():
             raise BusError(f"{what}: the bus is closed")
         with failures.translated(what):
-            found = self._admin.list_topics(topic, timeout=self._settings.answer_s).topics[topic]
-            if found.error is not None:
-                raise failures.failure(what, found.error)
+            # Asked for one by its name, a broker may make it.
+            found = self._admin.list_topics(timeout=self._settings.answer_s).topics.get(topic)
+        if found is None:
+            raise BusError(f"{what}: there is no such topic; make it with `ensure_topic`")
         return self._positions.committed(topic, group, found.partitions)
 
     def is_up(self) -> bool:

@@ -40,6 +40,11 @@ class KafkaSettings:
             **self.more,
         }
 
+    def of_administrator(self) -> Configuration:
+        """Brokers that were away stay the same ones: made anew, as is the library's way, they would be waited for in
+        vain by whoever commits, as it remembers which one is a group's."""
+        return {**self.of_anyone(), "metadata.recovery.strategy": "none", **self.more}
+
     def of_sender(self) -> Configuration:
         """One request at a time, so that what is sent again does not come after what was sent later. Meanwhile the
         next messages gather in one batch."""
