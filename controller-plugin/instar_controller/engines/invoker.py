@@ -174,7 +174,7 @@ class Invoker:
     def _tell(self, event: Callable[[Scheduler, float], list[Command]]) -> None:
         with self._lock:
             commands = event(self._scheduler, time.monotonic())
-            wake_s = self._scheduler.wake_s()
+            wake_s = self._scheduler.wake_not_before_s()
             if wake_s is not None and (self._alarm_s is None or wake_s < self._alarm_s):
                 self._alarm.notify()
             self._stepped.notify_all()

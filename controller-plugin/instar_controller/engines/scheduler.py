@@ -19,6 +19,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Transformation, Work
+from instar_controller.engines.roster import Roster
 from instar_controller.policies import donors, estimates, idle, lifecycle, pool, prewarm
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.estimates import Estimate
@@ -62,12 +63,13 @@ class Scheduler:
         self._settings = settings
         self._new_id = new_id
         self._estimate = estimate
-        self._containers: dict[ContainerId, Container] = {}
+        self._containers = Roster()
         self._promised: dict[ContainerId, Work] = {}  # by the container that starts for it
         self._queue: deque[Work] = deque()
         self._setbacks: dict[tuple[str, int], _Setback] = {}  # by kind and memory of the stem cells
         self._distrusted: dict[ContainerKey, float] = {}  # functions that get no donor, and until when
         self._decided_s = 0.0  # when the head of the queue was decided on last
+        self._idle_step_s: float | None = None  # no idle container has to go or to sleep before; None: there is none
         self._is_closing = False
 
     # What the outside tells.
@@ -161,7 +163,7 @@ class Scheduler:
         if id not in self._containers:
             return []
         self._step(id, Event.REMOVED, now_s)
-        del self._containers[id]
+        self._containers.remove(id)
         return self._proceed(now_s)
 
     def tick(self, now_s: float) -> list[Command]:
@@ -184,15 +186,19 @@ class Scheduler:
         self._is_closing = True
         given_up = [Fail(work) for work in self._queue]
         self._queue.clear()
-        return [*given_up, *self._doom(list(self._containers), Reason(Why.CLOSING), now_s)]
+        return [*given_up, *self._doom(self._containers.ids(), Reason(Why.CLOSING), now_s)]
 
     # What the outside may ask.
 
     def wake_s(self) -> float | None:
         """When `tick` is to be called, on the clock of the `now_s`; None if nothing waits for time to
         pass."""
-        step_s = idle.next_step_s(self.containers, self._settings.patience)
-        times = [step_s, self._next_donor_s(), *(setback.until_s for setback in self._setbacks.values())]
+        self._idle_step_s = idle.next_step_s(self.containers, self._settings.patience)
+        return self.wake_not_before_s()
+
+    def wake_not_before_s(self) -> float | None:
+        """The same, or an earlier time, without looking at every container."""
+        times = [self._idle_step_s, self._next_donor_s(), *(setback.until_s for setback in self._setbacks.values())]
         return min((at for at in times if at is not None), default=None)
 
     @property
@@ -203,7 +209,7 @@ class Scheduler:
     @property
     def containers(self) -> tuple[Container, ...]:
         """Every container that has not gone."""
-        return tuple(self._containers.values())
+        return self._containers.all()
 
     def __repr__(self) -> str:
         states = ", ".join(f"{c.id} {c.state.value}" for c in self.containers)
@@ -237,6 +243,8 @@ class Scheduler:
         return [*commands, *self._refill(now_s)]
 
     def _decide(self, work: Work, now_s: float) -> pool.Decision:
+        if ready := self._containers.ready(work.job.key):
+            return pool.UseWarm(pool.best_of(ready).id)  # as the policy says, and nobody else need be looked at
         found = self._donors(work, now_s)
         return pool.decide(
             work.job,
@@ -274,7 +282,7 @@ class Scheduler:
         return self._proceed(now_s)
 
     def _refill(self, now_s: float) -> list[Command]:
-        if self._is_closing:
+        if self._is_closing or all(self._stands(cells) for cells in self._settings.stem_cells):
             return []
         cells = prewarm.refill(
             [cells for cells in self._settings.stem_cells if self._may_refill(cells)],
@@ -283,6 +291,9 @@ class Scheduler:
             starts_at_once=self._settings.starts_at_once,
         )
         return [self._start(cell.kind, cell.memory_mb, None, now_s) for cell in cells]
+
+    def _stands(self, cells: prewarm.StemCells) -> bool:
+        return self._containers.stem_cells(cells.kind, cells.memory_mb) >= cells.count
 
     def _may_refill(self, cells: prewarm.StemCells) -> bool:
         setback = self._setbacks.get((cells.kind, cells.memory_mb))
@@ -302,9 +313,8 @@ class Scheduler:
         start = Start(self._new_id(), kind, memory_mb, work)
         if work is not None:
             self._promised[start.container] = work
-        self._containers[start.container] = Container(
-            start.container, kind, memory_mb, State.STARTING, start.key, now_s, work is None or work.job.shares
-        )
+        shares = work is None or work.job.shares
+        self._put(Container(start.container, kind, memory_mb, State.STARTING, start.key, now_s, shares))
         return start
 
     def _take(self, id: ContainerId, work: Work, start: StartKind, now_s: float) -> Run:
@@ -328,7 +338,7 @@ class Scheduler:
 
     def _promise(self, id: ContainerId, work: Work) -> None:
         """From here on the container is this function's."""
-        self._containers[id] = replace(self._containers[id], key=work.job.key, shares=work.job.shares)
+        self._put(replace(self._containers[id], key=work.job.key, shares=work.job.shares))
 
     def _doom(self, ids: Iterable[ContainerId], reason: Reason, now_s: float) -> list[Command]:
         """Have these removed, unless they are on their way out already."""
@@ -346,10 +356,16 @@ class Scheduler:
 
     def _step(self, id: ContainerId, event: Event, now_s: float) -> None:
         """What happens is a use of the container."""
-        self._step_aside(id, event)
-        self._containers[id] = replace(self._containers[id], last_used_s=now_s)
+        container = self._containers[id]
+        self._put(replace(container, state=lifecycle.after(container.state, event), last_used_s=now_s))
 
     def _step_aside(self, id: ContainerId, event: Event) -> None:
         """What happens leaves the container as old as it is."""
         container = self._containers[id]
-        self._containers[id] = replace(container, state=lifecycle.after(container.state, event))
+        self._put(replace(container, state=lifecycle.after(container.state, event)))
+
+    def _put(self, container: Container) -> None:
+        self._containers.put(container)
+        step_s = idle.next_step_s((container,), self._settings.patience)
+        if step_s is not None and (self._idle_step_s is None or step_s < self._idle_step_s):
+            self._idle_step_s = step_s

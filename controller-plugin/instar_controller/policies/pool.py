@@ -10,9 +10,10 @@ is waited for, since that takes milliseconds and a cold start a thousand. Only s
 boots that share a processor all come up late. And stem cells give way to a job that would never fit beside
 them, which the stock pool leaves waiting for ever.
 
-That order holds where nothing else is known. Where the time to the first answer is estimated, the soonest way is
-taken (`choice.py`), and there is one way more: another function's idle container can become this one. It comes last
-in the order, since it costs that function its container: it must be strictly sooner than all others.
+A container that is awake and holds the very function is taken at once: nothing is sooner. For the others that order
+holds where nothing else is known. Where the time to the first answer is estimated, the soonest way is taken
+(`choice.py`), and there is one way more: another function's idle container can become this one. It comes last in the
+order, since it costs that function its container: it must be strictly sooner than all others.
 
 Only the head of the queue is asked about: jobs behind it wait, even those that would fit.
 """
@@ -96,6 +97,8 @@ def decide(
     """
     if job.memory_mb > budget_mb:
         return Refuse()
+    if ready := [c for c in containers if c.key == job.key and c.state is State.READY]:
+        return UseWarm(best_of(ready).id)
     offers = [
         *_warm(job, containers, estimates),
         *_prewarmed(job, containers, estimates),
@@ -104,6 +107,13 @@ def decide(
         *_transformed(donors, estimates),
     ]
     return choice.soonest(offers)
+
+
+def best_of(idle: Iterable[Container]) -> Container:
+    """The one of a function's idle containers that runs it next: rather one that is awake than one asleep; the longer
+    unused ones may grow old and go.
+    """
+    return max(idle, key=lambda c: (c.state is State.READY, c.last_used_s))
 
 
 def memory_in_use_mb(containers: Iterable[Container]) -> int:
@@ -115,8 +125,7 @@ def _warm(job: Job, containers: Sequence[Container], estimates: Estimates) -> li
     """The function's own container, or a moment's patience for it."""
     same = [c for c in containers if c.key == job.key]
     if idle := [c for c in same if c.is_idle]:
-        # One that is awake rather than one asleep; the longer unused ones may grow old and go.
-        best = max(idle, key=lambda c: (c.state is State.READY, c.last_used_s))
+        best = best_of(idle)
         return [Offer(UseWarm(best.id), _awake(best, estimates.warm_ms, estimates))]
     if any(c.state in (State.COLLECTING, State.PAUSING) for c in same):
         return [Offer(Wait(), estimates.warm_ms)]

@@ -22,7 +22,7 @@ from worlds import function, offer
 
 from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, Work
 from instar_controller.engines.scheduler import PoolSettings, Scheduler
-from instar_controller.policies import pool
+from instar_controller.policies import idle, pool
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.estimates import Estimates, Way
 from instar_controller.policies.idle import Patience
@@ -216,6 +216,23 @@ class Traffic(RuleBasedStateMachine):
     @invariant()
     def the_budget_holds(self) -> None:
         assert pool.memory_in_use_mb(self.scheduler.containers) <= BUDGET_MB
+
+    @invariant()
+    def the_roster_says_what_a_look_through_all_containers_says(self) -> None:
+        roster, containers = self.scheduler._containers, self.scheduler.containers
+        for key in {c.key for c in containers if c.key is not None}:
+            ready = [c for c in containers if c.key == key and c.state is State.READY]
+            assert sorted(roster.ready(key), key=lambda c: c.id) == sorted(ready, key=lambda c: c.id)
+        for kind, memory_mb in {(c.kind, c.memory_mb) for c in containers}:
+            standing = [c for c in containers if c.is_stem_cell and (c.kind, c.memory_mb) == (kind, memory_mb)]
+            assert roster.stem_cells(kind, memory_mb) == len(standing)
+
+    @invariant()
+    def nobody_wakes_too_late(self) -> None:
+        """The early time that is told without looking at every container is no later than the exact one."""
+        early_s = self.scheduler.wake_not_before_s()
+        exact_s = idle.next_step_s(self.scheduler.containers, self.scheduler._settings.patience)
+        assert exact_s is None or (early_s is not None and early_s <= exact_s)
 
     @invariant()
     def boots_are_bounded(self) -> None:
