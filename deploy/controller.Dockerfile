@@ -22,6 +22,7 @@ RUN python3 -B /inside/install.py /opt/instar /wheels/instar/*.whl \
 FROM python:3.11-slim-bookworm
 # Never root: whoever starts an invoker gives user 65532 the group of the Docker socket (`--group-add`), and a store
 # that it may write to. State is what a node cannot get from elsewhere: records that the database would not take.
+# What models cost is measured where torch is, so there is a profile only if somebody names one.
 # No program raises anybody's rights.
 RUN echo 'instar:x:65532:' >> /etc/group \
  && echo 'instar:x:65532:65532:Instar:/nonexistent:/usr/sbin/nologin' >> /etc/passwd \
@@ -32,7 +33,8 @@ ENV PATH=/opt/instar/bin:/usr/local/bin:/usr/local/sbin:/usr/bin:/usr/sbin:/bin:
     LANG=C.UTF-8 \
     PYTHONDONTWRITEBYTECODE=1 \
     INSTAR_STATE=/var/lib/instar/state \
-    INSTAR_STORE=/var/lib/instar/store
+    INSTAR_STORE=/var/lib/instar/store \
+    INSTAR_COSTS=none
 LABEL org.opencontainers.image.title="Instar controller plugin" \
       org.opencontainers.image.description="instar dispatcher and instar invoker, beside a stock OpenWhisk controller" \
       org.opencontainers.image.version="0.1.0" \

@@ -120,9 +120,9 @@ def test_the_controller_pushes_to_invokers(services: Any) -> None:
     assert {name: given[name] for name in CLASSIC_PLANE} == CLASSIC_PLANE
 
 
-def test_the_manifest_is_the_one_of_this_folder_for_controller_and_nodes_alike(services: Any) -> None:
+def test_the_manifest_is_the_one_of_this_folder_for_everybody(services: Any) -> None:
     deployed = json.loads((names.DEPLOY / "runtimes.json").read_text(encoding="utf-8"))
-    texts = {services[name]["environment"]["RUNTIMES_MANIFEST"] for name in ("controller", *NODES)}
+    texts = {services[name]["environment"]["RUNTIMES_MANIFEST"] for name in ("controller", *OURS)}
     assert [json.loads(text) for text in texts] == [deployed]
     kinds = manifests.parse(deployed)
     assert kinds.resolve("nodejs:default") is not None  # a controller does not start without one
@@ -133,6 +133,7 @@ def test_the_manifest_is_the_one_of_this_folder_for_controller_and_nodes_alike(s
 
 def test_our_image_is_the_one_that_this_checkout_makes(services: Any) -> None:
     assert {services[name]["image"] for name in (*OURS, *JOBS)} == {names.CONTROLLER_IMAGE}
+    assert services["profile"]["image"] == names.IMAGE
     assert names.CONTROLLER_IMAGE.rpartition(":")[2] == instar.__version__
 
 
@@ -146,6 +147,7 @@ def test_dispatcher_and_nodes_understand_what_they_are_told_and_mean_the_same(se
         assert isinstance(node.role, cluster_settings.NodeSettings)
         assert node.role.fence_s < dispatcher.dead_s
         assert node.limits == nodes[0].limits
+        assert node.manifest == dispatcher.manifest
         assert node.pool.memory_mb >= node.limits.memory_mb.most  # else the largest action would fit nowhere
     assert len({node.name for node in nodes}) == len(nodes)
     assert dispatcher.instance.number == 0
@@ -218,3 +220,15 @@ def test_a_program_is_given_the_time_to_drain(services: Any, service: str) -> No
     program = cluster_settings.dispatcher if service == "dispatcher" else cluster_settings.invoker
     drain_s = program(services[service]["environment"], {}).program.drain_s
     assert drain_s < int(services[service]["stop_grace_period"].removesuffix("s"))
+
+
+def test_a_profile_is_measured_only_if_somebody_asks_and_nodes_find_it_where_it_is_kept(services: Any) -> None:
+    described = services["profile"]
+    assert described["profiles"] == ["measure"]
+    assert not any("profile" in service.get("depends_on", {}) for service in services.values())
+    volume, _, place = described["volumes"][0].partition(":")
+    assert described["entrypoint"] == ["instar", "profile", "--out", place]
+    for name in NODES:
+        assert f"{volume}:{place}:ro" in services[name]["volumes"]
+        settings = cluster_settings.invoker(services[name]["environment"], {})
+        assert settings.planning is None  # until INSTAR_COSTS names one
