@@ -1,6 +1,7 @@
 """The registered models of a cluster: one `Registry` for each kind of device whose costs are known.
 
-One rule: every model is in all of them, whichever came first.
+One rule: every model is in all of them, whichever came first. Of the plans only that they are there is remembered:
+thousands of them would take more memory than all else, and who offers them reads them from the repository.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from instar import package
 from instar.package import Package
 from instar.plan.costs import Costs
 from instar_controller.clients import plans
-from instar_controller.clients.plans import Answer
+from instar_controller.clients.plans import Answer, KeptPlan
 from instar_controller.engines.registry import Registry
 from instar_controller.engines.repository import Repository
 
@@ -63,7 +64,13 @@ class Registries:
         with self._lock:
             gone = [self._registries.pop(key) for key in list(self._registries) if key not in wanted]
             for key in [key for key in wanted if key not in self._registries]:
-                registry = Registry(self._repository, wanted[key], processes=self._processes, on_idle=self._on_idle)
+                registry = Registry(
+                    self._repository,
+                    wanted[key],
+                    processes=self._processes,
+                    on_idle=self._on_idle,
+                    remember=without_plan,
+                )
                 for name, digest in self._names.items():
                     registry.enter(name, digest, self._models[digest])
                 self._registries[key] = registry
@@ -99,9 +106,8 @@ class Registries:
                 registry.unregister(name)
 
     def answer_for(self, source: str, target: str) -> Answer | None:
-        """See `enrolment.Models`: what is known for some kind of device."""
-        answers = (registry.answer_for(source, target) for registry in self._all())
-        return next((answer for answer in answers if answer is not None), None)
+        """See `enrolment.Models`. Nobody is offered plans here."""
+        return None
 
     def is_idle(self) -> bool:
         """Whether nothing is left to plan."""
@@ -133,3 +139,8 @@ class Registries:
         digest = self._names.pop(name, None)
         if digest is not None and digest not in self._names.values():
             del self._models[digest]
+
+
+def without_plan(answer: Answer) -> Answer:
+    """What is estimated, and that there is a plan; not the plan itself."""
+    return KeptPlan(b"", answer.estimate) if isinstance(answer, KeptPlan) else answer

@@ -59,8 +59,8 @@ class _Batch:
 class Registry:
     """Models by name, plans by the digests of both models. Every method may be called from any thread.
 
-    `processes` plan at a time. `on_idle` is called by the registry's thread whenever it has nothing more to do. The
-    registry is to be closed.
+    `processes` plan at a time. `on_idle` is called by the registry's thread whenever it has nothing more to do.
+    `remember` says what of an answer is kept in memory, and answered. The registry is to be closed.
     """
 
     def __init__(
@@ -70,10 +70,12 @@ class Registry:
         *,
         processes: int = 1,
         on_idle: Callable[[], None] = lambda: None,
+        remember: Callable[[Answer], Answer] = lambda answer: answer,
     ) -> None:
         self._repository = repository
         self._processes = processes
         self._on_idle = on_idle
+        self._remember = remember
         self.costs = costs
         self.costs_key = plans.key_of(costs)
         self._changed = threading.Condition()  # guards all of these but for looking into `_answers`
@@ -252,7 +254,8 @@ class Registry:
                 self._not_read(error)
                 self._put_back(pairs)
                 return []
-            self._reading.succeeded()
+            if len(found) == len(pairs):
+                self._reading.succeeded()
             for pair in pairs:
                 if pair in found:
                     self._keep(pair, found[pair])
@@ -306,6 +309,8 @@ class Registry:
         error = batch.future.exception()
         if error is None:
             results = batch.future.result()
+            if not any(isinstance(result, Unread) for result in results):
+                self._reading.succeeded()
             for digest in {result.digest for result in results if isinstance(result, Lost)}:
                 self._restore(digest)
             for pair, result in zip(batch.pairs, results, strict=True):
@@ -341,7 +346,7 @@ class Registry:
         with self._changed:
             del self._begun[pair]
             if self._is_wanted(pair):
-                self._answers[pair] = answer
+                self._answers[pair] = self._remember(answer)
             self._changed.notify_all()
 
     def _restore(self, digest: str) -> None:

@@ -39,7 +39,7 @@ class RegistrySettings:
 
     processes: int = 1  # that plan at a time, for each kind of device; they let every other process go first
     term_s: float = 15.0  # after which another takes over from one that has died
-    poll_s: float = 5.0  # how long a change is waited for at a time: new costs are seen in between, and the end
+    poll_s: float = 3.0  # how long a change is waited for at a time: new costs are seen in between, and the end
     first_pause_s: float = 1.0  # after a failure of a database; doubled each time …
     longest_pause_s: float = 30.0  # … up to this
 
