@@ -165,7 +165,8 @@ class Documents(Protocol):
         """The ids that begin like this, and the revisions of their documents."""
 
     def put(self, documents: Sequence[JsonObject]) -> Sequence[str | None]:
-        """Write each document if what is stored has its `_rev` (none: if there is none); `_deleted` deletes it.
+        """Write documents of different ids, each if what is stored has its `_rev` (none: if there is none);
+        `_deleted` deletes it.
 
         Returns the new revisions; None for a document that was changed meanwhile, which stays as it is.
         """

@@ -2,6 +2,9 @@
 
 One rule: who does the work asks `is_held` before each step that others will see, and stops when it is not. When a
 claim may be taken is decided by `policies.claims`.
+
+A claim spares work, and nothing else depends on it: a CouchDB of several machines may, while they do not see each
+other, let two have it. So it is for work that may be done twice.
 """
 
 from __future__ import annotations
