@@ -10,8 +10,10 @@ import composition
 from deploy.image import names
 
 from instar_controller import cluster_variables, variables
+from instar_controller.clients.metrics import Metrics
 from instar_controller.whisk import manifest as manifests
 
+PROGRAMS = ("invoking", "dispatching", "cluster_parts")  # what has values of a moment watched
 README = (names.DEPLOY / "README.md").read_text(encoding="utf-8")
 
 
@@ -26,6 +28,19 @@ def test_every_variable_of_ours_that_is_named_is_read() -> None:
     named = set(re.findall(r"\bINSTAR_[A-Z_]+\b", README))
     of_the_runtime = {"INSTAR_STORE_MIB"}
     assert named - known - of_the_runtime == set()
+
+
+def test_every_metric_is_explained_and_no_other() -> None:
+    rows = re.findall(r"^\| (`instar_.*?) \|", README, re.MULTILINE)
+    explained = {name for row in rows for name in re.findall(r"`(instar_[a-z_]+)", row)}
+    always = re.findall(r"^# TYPE (instar_\w+)", Metrics().exposition().decode(), re.MULTILINE)
+    watched = re.findall(r"watch(?:_each)?\(\s*\"(instar_\w+)\"", "".join(map(_source, PROGRAMS)))
+    assert watched
+    assert explained == {*watched, *always} - {name for name in always if name.endswith("_created")}
+
+
+def _source(program: str) -> str:
+    return (names.ROOT / "controller-plugin" / "instar_controller" / f"{program}.py").read_text(encoding="utf-8")
 
 
 def test_every_file_of_the_folder_is_listed() -> None:
