@@ -184,20 +184,22 @@ class KafkaRelay:
         at_once = request[:at] + struct.pack(">i", 1) + request[at + 4 :]
         wanted = _offsets(request)
         while True:
-            seen = self._memory.written
             with self._changed:
-                at_end = all(self._memory.ends.get(place) == offset for place, offset in wanted.items())
-                if at_end and seen == self._memory.written:
-                    self._wait_for_more(seen, deadline_s)
+                seen = self._memory.written
+                # Who is at the end of all that it reads need not ask, whatever else is written.
+                self._wait(
+                    lambda: any(self._memory.ends.get(at) != offset for at, offset in wanted.items()), deadline_s
+                )
             answer, is_empty = _checked(wanted, ask(at_once))
             if not is_empty or time.monotonic() >= deadline_s:
                 return answer
             with self._changed:
-                self._wait_for_more(seen, deadline_s)
+                for place, offset in wanted.items():
+                    self._memory.ends.setdefault(place, offset)
+                self._wait(lambda: self._memory.written != seen, deadline_s)  # noqa: B023
 
-    def _wait_for_more(self, seen: int, deadline_s: float) -> None:
-        left_s = max(deadline_s - time.monotonic(), 0)
-        self._changed.wait_for(lambda: self._memory.written != seen or self._is_broken, left_s)
+    def _wait(self, until: Callable[[], bool], deadline_s: float) -> None:
+        self._changed.wait_for(lambda: until() or self._is_broken, max(deadline_s - time.monotonic(), 0))
 
     def _list(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
         asked = {}
