@@ -133,6 +133,8 @@ class Enrolment:
 
     def _unused_locations(self) -> set[str]:
         """Locations that no action names; they are forgotten here."""
+        if not self._located:  # as it mostly is; to look through thousands of actions for each takes time
+            return set()
         used = {entry.location for entry in self._entries.values()}
         gone = {location for location in self._located if location not in used}
         for location in gone:

@@ -7,9 +7,9 @@ import secrets
 from collections.abc import Callable, Iterator
 
 import pytest
-from clusters import CHEAP, Cluster, InThreads
 from databases import PASSWORD, USERNAME, Databases
 from faulty_proxy import Answer, FaultyProxy
+from sharing import CHEAP, Cluster, InThreads
 
 from instar.plan.costs import Costs
 from instar_controller.clients.couch.connection import Connection, CouchSettings

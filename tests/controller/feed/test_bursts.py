@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from clusters import CHEAP, Cluster, await_offer, ids, models
+from sharing import CHEAP, Cluster, await_offer, ids, models
 
 from instar_controller.clients import wanted
 from instar_controller.clients.device_costs import ClusterCosts

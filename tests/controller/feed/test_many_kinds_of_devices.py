@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterator, Sequence
 
 import pytest
-from clusters import CHEAP, OTHER, WAIT_S, InThreads, models
+from sharing import CHEAP, OTHER, WAIT_S, InThreads, models
 
 from instar.package import Package
 from instar_controller.clients.memory_documents import MemoryDocuments

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from clusters import WAIT_S, Cluster
+from sharing import WAIT_S, Cluster
 
 from instar_controller.clients.memory_couch import Trouble
 from instar_controller.clients.memory_documents import MemoryDocuments

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from clusters import CHEAP, Cluster, await_offer, models
+from sharing import CHEAP, Cluster, await_offer, models
 
 from instar.plan.costs import Costs
 from instar.plan.plans import Estimate, LoadInstead

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import CHEAP, WAIT_S, Cluster, ids, models
 from databases import PASSWORD, USERNAME, Databases
 from faulty_proxy import Delay, FaultyProxy
+from sharing import CHEAP, WAIT_S, Cluster, ids, models
 
 from instar.plan.costs import Costs
 from instar_controller.clients import wanted

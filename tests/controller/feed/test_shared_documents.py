@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from clusters import Cluster
 from faulty_proxy import Answer, CutAfter, FaultyProxy
+from sharing import Cluster
 
 from instar_controller.clients.couch.documents import AT_A_TIME, CouchDocuments
 from instar_controller.clients.notes import Note, Notes

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from clusters import CHEAP, Cluster, await_offer, ends, ids, models
 from databases import Databases
 from faulty_proxy import Delay, FaultyProxy
+from sharing import CHEAP, Cluster, await_offer, ends, ids, models
 
 from instar.plan.costs import Costs
 from instar_controller.clients.device_costs import ClusterCosts

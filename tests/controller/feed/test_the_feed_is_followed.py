@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clusters import CHEAP, OTHER, Cluster, await_offer, ids, models
+from sharing import CHEAP, OTHER, Cluster, await_offer, ids, models
 
 from instar import package
 from instar.plan.costs import Costs

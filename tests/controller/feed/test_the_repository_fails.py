@@ -8,7 +8,7 @@ import threading
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
 import pytest
-from clusters import CHEAP, WAIT_S, InThreads, models
+from sharing import CHEAP, WAIT_S, InThreads, models
 
 from instar.plan.outline import Outline
 from instar_controller.clients.memory_documents import MemoryDocuments

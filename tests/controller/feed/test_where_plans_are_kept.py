@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from clusters import CHEAP, OTHER, Cluster, models
+from sharing import CHEAP, OTHER, Cluster, models
 
 from instar import package
 from instar.package import Package
@@ -20,6 +20,7 @@ from instar_controller.clients.plans import Answer, KeptPlan, PlanRepository, ke
 from instar_controller.clients.roll import Entry, Roll
 from instar_controller.engines import planning
 from instar_controller.engines.repository import Repository
+from instar_controller.errors import StoreError
 
 KEY, OTHER_KEY = key_of(CHEAP), key_of(OTHER)
 Open = Callable[[], Repository]
@@ -136,6 +137,24 @@ def test_what_nothing_needs_goes_and_the_rest_stays(reopen: Open) -> None:
     kept = [(source.digest, target.digest) for source in (first, second) for target in (first, second)]
     assert set(repository.find_all(kept, KEY)) == set(kept)
     assert reopen().outline(second.digest) == outline(second)
+
+
+@pytest.mark.parametrize("name", ["memory", pytest.param("couch", marks=pytest.mark.system)])
+def test_who_writes_a_roll_over_anothers_learns_of_it_and_may_then_do_so(
+    request: pytest.FixtureRequest, name: str
+) -> None:
+    cluster = request.getfixturevalue(f"{name}_cluster")
+    first, second = PlanDocuments(cluster.documents()), PlanDocuments(cluster.documents())
+    rolls = [
+        Roll("", "", (Entry("guest/a", f"{n}-a", {"m": "d"}), Entry("guest/b", "1-b", {})), {}) for n in range(4)
+    ]
+    first.put_roll(rolls[0])
+    second.put_roll(rolls[1])
+    with pytest.raises(StoreError, match="action:guest/a"):
+        first.put_roll(rolls[2])
+    assert second.roll() == rolls[1]
+    first.put_roll(rolls[3])
+    assert second.roll() == rolls[3]
 
 
 @pytest.mark.system
