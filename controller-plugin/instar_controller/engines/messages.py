@@ -64,6 +64,6 @@ def _context(invocation: Invocation, deadline_ms: int) -> dict[str, str]:
         "transaction_id": invocation.transaction_id,
         "deadline": str(deadline_ms),
     }
-    if invocation.action.provides_api_key:
+    if invocation.action.provides_api_key and invocation.api_key:  # a caller may have none of this form
         context["api_key"] = invocation.api_key
     return context
