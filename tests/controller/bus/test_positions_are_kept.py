@@ -63,6 +63,13 @@ def test_a_group_that_never_committed_has_no_position(bus: Bus, topic: str) -> N
     assert bus.committed(topic, "nobody") == {}
 
 
+def test_committing_nothing_changes_nothing(bus: Bus, topic: str) -> None:
+    reader = bus.subscribe(topic, "invoker0", begin=From.EARLIEST)
+    reader.commit({0: Position(1, NOTE)})
+    reader.commit({})
+    assert bus.committed(topic, "invoker0") == {0: Position(1, NOTE)}
+
+
 def test_groups_have_positions_of_their_own(bus: Bus, topic: str) -> None:
     bus.subscribe(topic, "health0", begin=From.EARLIEST).commit({0: Position(4)})
     bus.subscribe(topic, "health1", begin=From.EARLIEST).commit({0: Position(2)})

@@ -24,7 +24,7 @@ from instar_controller.clients.kafka.sending import Sender
 from instar_controller.clients.kafka.settings import KafkaSettings
 from instar_controller.clients.kafka.subscription import KafkaSubscription
 from instar_controller.cluster_ports import From, Position, Subscription, TopicSettings
-from instar_controller.errors import BusError
+from instar_controller.errors import BusError, SettingsError
 
 logger = logging.getLogger(__name__)
 
@@ -36,15 +36,20 @@ class KafkaBus:
     """See `cluster_ports.Bus`. Subscriptions are closed by those who have made them.
 
     A message that the broker has taken without our learning of it is sent again: who must not act twice looks at what
-    it says. In a topic of several partitions, those of one partition keep their order.
+    it says. In a topic of several partitions, those of one partition keep their order. The constructor raises
+    `SettingsError`, and asks nobody.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
         self._settings = settings
         self._pulse = Pulse(settings)
-        self._sender = Sender(settings, self._pulse)
         configuration: dict[str, Any] = {**settings.of_administrator(), "error_cb": self._pulse.failed}
-        self._admin = AdminClient(configuration)
+        try:
+            self._admin = AdminClient(configuration)
+            self._sender = Sender(settings, self._pulse)
+        except KafkaException as raised:
+            why = failures.of(raised).str()
+            raise SettingsError(f"no client of Kafka can be made for '{settings.hosts}': {why}") from raised
         self._positions = Positions(self._admin, settings.answer_s)
         self._is_closed = threading.Event()
 

@@ -25,6 +25,8 @@ class Positions:
 
     def commit(self, topic: str, group: str, positions: Mapping[int, Position]) -> None:
         """Keep these; a note may have as many bytes as the broker's `offset.metadata.max.bytes`, 4096."""
+        if not positions:
+            return
         what = f"the position of {group} in topic {topic} is not committed"
         wanted = [TopicPartition(topic, partition, each.offset, each.note) for partition, each in positions.items()]
         with failures.translated(what):

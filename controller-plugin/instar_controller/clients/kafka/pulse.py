@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
+from typing import Any
 
 from confluent_kafka import KafkaError
 
@@ -42,7 +44,7 @@ class Pulse:
         """The library's `stats_cb`."""
         brokers = json.loads(statistics)["brokers"].values()
         connected = [each for each in brokers if each["state"] == "UP"]
-        if any(each["waitresp_cnt"] == 0 or each["rxidle"] < self._silent_s * 1e6 for each in connected):
+        if any(each["waitresp_cnt"] == 0 or _quiet_s(each) < self._silent_s for each in connected):
             self.answered()
         elif connected:
             self._lost(f"no answer for {self._silent_s} s")
@@ -53,3 +55,9 @@ class Pulse:
         if self._is_up is not False:
             logger.warning("the bus at %s is down: %s; it is tried again all the time", self._hosts, why)
         self._is_up = False
+
+
+def _quiet_s(broker: Mapping[str, Any]) -> float:
+    """How long nothing has come from a broker, nor gone to it: an answer is due for no longer than that."""
+    quiet_us: int = min(broker["rxidle"], broker["txidle"])
+    return quiet_us / 1e6

@@ -7,6 +7,7 @@ they must be short.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
@@ -18,6 +19,8 @@ from instar_controller.clients.kafka import failures
 from instar_controller.clients.kafka.pulse import Pulse
 from instar_controller.clients.kafka.settings import KafkaSettings
 from instar_controller.errors import BusError
+
+logger = logging.getLogger(__name__)
 
 Report = Callable[[KafkaError | None, object], None]
 
@@ -88,7 +91,10 @@ class Sender:
 
     def _serve(self) -> None:
         while not self._is_closed:
-            self._producer.poll(SERVE_S)
+            try:
+                self._producer.poll(SERVE_S)
+            except Exception:  # of a callback; without this thread no message would ever be settled
+                logger.exception("a report on messages could not be taken")
 
     def _failure(self, topic: str, length: int, error: KafkaError) -> BusError:
         what = _not_sent(topic, length)

@@ -71,6 +71,7 @@ class KafkaSettings:
             "allow.auto.create.topics": False,
             "fetch.wait.max.ms": self.fetch_wait_ms,
             "fetch.error.backoff.ms": 100,
+            "queued.max.messages.kbytes": 16_384,  # fetched ahead; the library's 64 MB are much for each of several
             # Whatever the topic's limit is, one message of that size must come through.
             "fetch.message.max.bytes": max(self.max_request_bytes, 1 << 20),
             **self.more,

@@ -7,10 +7,11 @@ on by itself when a broker was away, and repeats what was not answered.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections.abc import Mapping, Sequence
 
-from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as Fetched
 
 from instar_controller.clients.kafka import failures
@@ -24,7 +25,10 @@ logger = logging.getLogger(__name__)
 
 
 class KafkaSubscription:
-    """See `cluster_ports.Subscription`. The constructor asks the broker, and may raise `BusError`."""
+    """See `cluster_ports.Subscription`. The constructor asks the broker, and may raise `BusError`.
+
+    It reads the partitions that the topic has then; those that are added are read by the next one.
+    """
 
     def __init__(
         self, settings: KafkaSettings, positions: Positions, pulse: Pulse, topic: str, group: str, begin: From
@@ -54,11 +58,14 @@ class KafkaSubscription:
             if first is None:
                 self._look_for_lost()
                 return []
-            # `consume` would wait until there are so many; this takes what is there.
-            rest = self._consumer.consume(most - 1, 0) if most > 1 else []
+        fetched = [first]
+        if most > 1:
+            # It would wait until there are so many; this takes what is there. If it fails, `first` is ours already.
+            with contextlib.suppress(KafkaException):
+                fetched += self._consumer.consume(most - 1, 0)
         found = []
         failed = None
-        for each in (first, *rest):
+        for each in fetched:
             error = each.error()
             if error is None:
                 found.append(self._taken(each))
