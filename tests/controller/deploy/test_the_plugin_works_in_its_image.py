@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,11 +29,22 @@ def main(args):
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Path:
-    """A folder on the machine that belongs to the user of the image, as `install -d -o 65532` makes it."""
+def store(docker_engine: Engine, controller_image: str, tmp_path: Path) -> Path:
+    """A folder on the machine, made by the job of compose.yaml that makes it."""
     folder = tmp_path / "store"
-    folder.mkdir()
-    os.chown(folder, USER, USER)
+    job = composition.services({**composition.filled_in(), "INSTAR_STORE": str(folder)})["store"]
+    (program, *arguments) = job["entrypoint"]
+    docker_engine.client.containers.run(
+        controller_image,
+        arguments,
+        entrypoint=program,
+        user=job["user"],
+        network_mode=job["network_mode"],
+        read_only=job["read_only"],
+        volumes=[f"{folder}:{folder}"],  # the engine makes what is not there, as Compose is told to
+        remove=True,
+    )
+    assert (folder.stat().st_uid, folder.stat().st_mode & 0o777) == (USER, 0o755)
     return folder
 
 
