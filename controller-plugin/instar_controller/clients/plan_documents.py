@@ -28,12 +28,13 @@ from instar_controller.clients import plans
 from instar_controller.clients.plans import Answer, KeptPlan
 from instar_controller.clients.roll import Entry, Roll
 from instar_controller.cluster_ports import Documents
-from instar_controller.errors import StoreError
+from instar_controller.errors import StoreError, TooLargeError
 from instar_controller.whisk.values import Json, JsonObject
 
 MODEL, PLAN, ACTION = "model:", "plan:", "action:"
 ROLL = "roll"
 TRIES = 5  # to write what somebody else writes, too
+MOST_CHARACTERS = 7_500_000  # of data in a document: CouchDB's default limit for one is 8 MB
 
 Pair = tuple[str, str]
 
@@ -56,8 +57,8 @@ class PlanDocuments:
         return hash(self._documents)
 
     def put_model(self, digest: str, model_json: bytes) -> None:
-        """See `Repository`, as for all that follow."""
-        data = base64.b64encode(zlib.compress(model_json, plans.LEVEL)).decode()
+        """See `Repository`, as for all that follow. Raises `TooLargeError`, too."""
+        data = _encoded(zlib.compress(model_json, plans.LEVEL), f"the model {digest}")
         self._overwrite({"_id": MODEL + digest, "type": "model", "digest": digest, "data": data})
 
     def model_json(self, digest: str) -> bytes | None:
@@ -88,7 +89,7 @@ class PlanDocuments:
                 "plan": isinstance(answer, KeptPlan),
                 "transform_ns": answer.estimate.transform_ns,
                 "load_ns": answer.estimate.load_ns,
-                "data": base64.b64encode(plans.encode(source, target, costs, answer)).decode(),
+                "data": _encoded(plans.encode(source, target, costs, answer), "the plan"),
             }
         )
 
@@ -222,6 +223,15 @@ def _roll_documents(roll: Roll) -> Iterable[JsonObject]:
 
 def _says(stored: JsonObject | None, wanted: JsonObject) -> bool:
     return stored is not None and all(stored.get(key) == value for key, value in wanted.items())
+
+
+def _encoded(data: bytes, what: str) -> str:
+    text = base64.b64encode(data).decode()
+    if len(text) > MOST_CHARACTERS:
+        raise TooLargeError(
+            f"{what} takes {len(text)} characters in a shared database; at most {MOST_CHARACTERS} are kept there"
+        )
+    return text
 
 
 def _data(document: JsonObject | None) -> bytes | None:

@@ -126,7 +126,7 @@ class Follower:
                         self._take(key, registrar)
                     case Read() as read:
                         self._is_news = True
-                        registrar.locate(read)
+                        self._locate(read, registrar)
 
     def _begin(self, registrar: Registrar, registry: Registry) -> None:
         for namespace in self._namespaces:
@@ -162,6 +162,12 @@ class Follower:
             return self._store.get_code(key, revision) if action.exec.binary else ""
 
         registrar.take(Stored(action.full_name, revision, registrar.location(self._given(action)), read))
+
+    def _locate(self, read: Read, registrar: Registrar) -> None:
+        try:
+            registrar.locate(read)
+        except StoreError as error:
+            logger.warning("the model at %s gets no plans: %s", read.location, error)
 
     def _given(self, action: Action) -> Parameters:
         """The parameters that a function gets whoever calls it."""

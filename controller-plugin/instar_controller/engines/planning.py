@@ -22,7 +22,7 @@ from instar.plan.outline import Outline
 from instar.plan.plans import LoadInstead
 from instar_controller.clients.plans import Answer, KeptPlan
 from instar_controller.engines.repository import Repository
-from instar_controller.errors import StoreError
+from instar_controller.errors import StoreError, TooLargeError
 
 OUTLINES = 512  # remembered; one takes some hundreds of kilobytes
 
@@ -90,6 +90,8 @@ def _plan(repository: Repository, costs: Costs, key: str, source: str, target: s
         repository.put(source, target, key, answer)
     except StoreError as error:
         return Unkept(answer, str(error))
+    except TooLargeError as error:
+        return Failed(str(error))
     return answer
 
 

@@ -7,7 +7,7 @@ before which everything is kept; what lies behind it is done again, which change
 from __future__ import annotations
 
 import logging
-import threading
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
@@ -55,7 +55,7 @@ class Turn:
         self._ground = ground
         self._is_held = is_held
         self._on_planned = on_planned
-        self._lock = threading.Lock()  # for the registrar: what lies elsewhere is read by a thread of its own
+        self._found: deque[Read] = deque()  # what lies elsewhere; a thread of its own has read it
         self.registries = Registries(ground.repository, processes=ground.processes, on_idle=self._tell)
         self._registrar: Registrar | None = None
         self._feed: Feed | None = None
@@ -72,13 +72,12 @@ class Turn:
         roll = ground.repository.roll()
         position = self._read_position() if roll is not None else None
         self.registries.plan_for(ground.costs.all().values())
-        self._registrar = Registrar(self.registries, ground.surroundings, roll=roll, on_read=self._locate)
+        self._registrar = Registrar(self.registries, ground.surroundings, roll=roll, on_read=self._found.append)
         self._registrar.start()
         self._actions = WhiskActions(ground.entities, self._registrar, manifest=ground.manifest, kinds=ground.kinds)
         self._feed = Feed(ground.entities, position)
         if roll is not None and position is not None:
-            with self._lock:
-                self._actions.restore(roll)
+            self._actions.restore(roll)
 
     def step(self, *, timeout_s: float) -> None:
         """See to what has changed; wait so long if that is nothing. Raises `StoreError`, or `ConflictError` if
@@ -87,11 +86,11 @@ class Turn:
         self.registries.plan_for(self._ground.costs.all().values())
         batch = self._feed.read(timeout_s=timeout_s if self._is_caught_up else 0.0)
         self._is_caught_up &= not batch.changes  # until what they mean is kept
-        with self._lock:
-            self._actions.take(batch.changes)
-            if batch.present is not None:
-                self._actions.strike_others(batch.present)
-            roll = self._roll(self._registrar)
+        self._actions.take(batch.changes)
+        if batch.present is not None:
+            self._actions.strike_others(batch.present)
+        self._locate(self._registrar)
+        roll = self._roll(self._registrar)
         self._is_news |= bool(batch.changes)
         if not self._is_held():
             return
@@ -137,12 +136,11 @@ class Turn:
         # There is a plan at the costs of each kind of device, so the roll names none.
         return Roll("", "", registrar.enrolment.entries, registrar.enrolment.located)
 
-    def _locate(self, read: Read) -> None:
-        """Called by the thread that reads what lies elsewhere."""
-        assert self._registrar is not None
-        with self._lock:
-            self._registrar.locate(read)
-        self._is_news = True
+    def _locate(self, registrar: Registrar) -> None:
+        while self._found:
+            registrar.locate(self._found[0])
+            self._found.popleft()
+            self._is_news = True
 
     def _tidy_up(self) -> None:
         """Once a turn: what no action's model needs goes."""

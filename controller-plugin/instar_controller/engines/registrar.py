@@ -23,7 +23,7 @@ from instar_controller.clients.roll import Entry, Roll
 from instar_controller.clients.weights import MODEL
 from instar_controller.engines import enrolment as enrolments
 from instar_controller.engines.enrolment import Enrolment, name_of
-from instar_controller.errors import NotFoundError, StoreError
+from instar_controller.errors import NotFoundError, TooLargeError
 from instar_controller.whisk import parameters
 from instar_controller.whisk.parameters import Parameters
 
@@ -94,7 +94,8 @@ class Registrar:
         self._locations.put(None)
 
     def take(self, stored: Stored) -> None:
-        """An action is stored like this now. Raises `StoreError`; then nothing has changed."""
+        """An action is stored like this now. Raises `StoreError`, and whatever `stored.read` does; then it may be told
+        again. Raises `TooLargeError` for a model that the repository never takes."""
         entry = self._known_entry(stored)
         if entry is None:
             try:
@@ -106,9 +107,10 @@ class Registrar:
         location = stored.location
         self.enrolment.enrol(replace(entry, location=location))
         if location is not None and location not in self._reading:
-            digest = self._known_located.pop(location, None)
+            digest = self._known_located.get(location)
             if digest is not None and self._models.adopt(location, digest):
                 self.enrolment.locate(location, digest)
+            self._known_located.pop(location, None)
             self._reading.add(location)
             self._locations.put(location)
 
@@ -118,14 +120,13 @@ class Registrar:
         self.enrolment.strike(action)
 
     def locate(self, read: Read) -> None:
-        """Something was found at a location."""
+        """Something was found at a location. Raises `StoreError`; then nothing has changed."""
+        if read.model is not None:
+            try:
+                self.enrolment.locate(read.location, self._models.register(read.location, read.model))
+            except TooLargeError as error:
+                logger.warning("the model at %s gets no plans: %s", read.location, error)
         self._reading.discard(read.location)
-        if read.model is None:
-            return
-        try:
-            self.enrolment.locate(read.location, self._models.register(read.location, read.model))
-        except StoreError as error:
-            logger.warning("the model at %s gets no plans: %s", read.location, error)
 
     def location(self, given: Parameters) -> str | None:
         """Where the model lies that a function's environment names, as far as it depends on no request: `given` are

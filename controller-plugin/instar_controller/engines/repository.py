@@ -25,7 +25,7 @@ class Repository(Protocol):
         """Of the place."""
 
     def put_model(self, digest: str, model_json: bytes) -> None:
-        """Keep what `package.encode` wrote of the model of this digest."""
+        """Keep what `package.encode` wrote of the model of this digest. Raises `TooLargeError` if it never will."""
 
     def model_json(self, digest: str) -> bytes | None:
         """What `put_model` was given, or None if it is not here."""
@@ -34,7 +34,7 @@ class Repository(Protocol):
         """What the planner sees of a model, or None if the model is not here."""
 
     def put(self, source: str, target: str, costs: str, answer: Answer) -> None:
-        """Keep what came of planning; `costs` is the `plans.key_of` them."""
+        """Keep what came of planning; `costs` is the `plans.key_of` them. Raises `TooLargeError` if it never will."""
 
     def find(self, source: str, target: str, costs: str) -> Answer | None:
         """What came of planning, or None if nobody planned this."""

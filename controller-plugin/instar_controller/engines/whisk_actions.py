@@ -14,7 +14,7 @@ from instar_controller.clients.roll import Roll
 from instar_controller.clients.weights import MODEL
 from instar_controller.cluster_ports import Change, Entities
 from instar_controller.engines.registrar import Registrar, Stored
-from instar_controller.errors import MalformedError, NotFoundError, StoreError
+from instar_controller.errors import MalformedError, NotFoundError, StoreError, TooLargeError
 from instar_controller.whisk import parameters, stored_action
 from instar_controller.whisk.manifest import Manifest
 from instar_controller.whisk.parameters import Parameters
@@ -38,9 +38,11 @@ class WhiskActions:
         self._manifest = manifest
         self._kinds = frozenset(kinds)
         self._failures: Counter[str] = Counter()
+        self._unread: list[_UnreadableError] = []  # since the changes were told
 
     def restore(self, roll: Roll) -> None:
         """Register what was known before, without looking at the actions. Raises `StoreError`."""
+        self._unread.clear()
         for entry in roll.entries:
             try:
                 self._registrar.take(
@@ -48,12 +50,15 @@ class WhiskActions:
                 )
             except _LostError:  # its models are not kept any more
                 self._look_again(entry.action, {})
+        self._tell_unread()
 
     def take(self, changes: Sequence[Change]) -> None:
-        """These documents have changed. Raises `StoreError`; then all of it may be told again."""
+        """These documents have changed. Raises `StoreError`; then all of it is to be told again."""
+        self._unread.clear()
         packages: dict[str, Parameters] = {}  # parameters by id, read once
         for change in changes:
             self._take(change, packages)
+        self._tell_unread()
 
     def strike_others(self, seen: Collection[str]) -> None:
         """Only these actions are left."""
@@ -72,19 +77,26 @@ class WhiskActions:
         try:
             self._take_action(document, packages)
             self._failures.pop(change.id, None)
-        except (MalformedError, NotFoundError) as error:
+        except (MalformedError, NotFoundError, TooLargeError) as error:
             logger.warning("the models of %s get no plans: %s", change.id, error)
             self._registrar.strike(change.id)
-        except StoreError as error:
+        except _UnreadableError as error:
             self._failures[change.id] += 1
             if self._failures[change.id] < TRIES:
-                raise
+                self._unread.append(error)
+                return
             logger.error("the models of %s get no plans: %s", change.id, error)
             self._failures.pop(change.id)
             self._registrar.strike(change.id)
+        except StoreError:  # a database is not there, which is not this action's fault
+            raise
         except Exception:  # a mistake of ours about one action must not cost the others their plans
             logger.exception("the models of %s get no plans", change.id)
             self._registrar.strike(change.id)
+
+    def _tell_unread(self) -> None:
+        if self._unread:
+            raise StoreError(f"the code of {len(self._unread)} actions cannot be read: {self._unread[0]}")
 
     def _take_action(self, document: JsonObject, packages: dict[str, Parameters]) -> None:
         stored = stored_action.parse(document, self._manifest)
@@ -127,14 +139,26 @@ class WhiskActions:
         return packages[id]
 
     def _archive(self, stored: StoredAction) -> str:
-        """The action's code in base64, "" if it is no archive. Raises `NotFoundError`, `StoreError`."""
+        """The action's code in base64, "" if it is no archive. Raises `NotFoundError`, `StoreError`,
+        `MalformedError`, and `_UnreadableError`."""
         if not stored.action.exec.binary:
             return ""
-        name = stored.needs
+        try:
+            name = stored.needs
+        except StoreError as error:  # it is kept where we never get to
+            raise MalformedError(str(error)) from error
         if name is None:
             return stored.action.exec.code
-        data = self._entities.attachment(stored.id, name, revision=stored.revision)
+        try:
+            data = self._entities.attachment(stored.id, name, revision=stored.revision)
+        except StoreError as error:
+            self._entities.get(stored.id)  # raises if nothing can be read at all
+            raise _UnreadableError(str(error)) from error
         return stored.with_code(data).exec.code
+
+
+class _UnreadableError(Exception):
+    """This action's code cannot be read, though its database answers otherwise."""
 
 
 class _LostError(Exception):

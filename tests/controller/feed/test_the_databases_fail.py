@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from databases import Databases
 from faulty_proxy import Delay, FaultyProxy
-from sharing import CHEAP, Cluster, await_offer, ends, ids, models
+from sharing import CHEAP, QUICK, Cluster, await_offer, ends, ids, models
 
+from instar import package
 from instar.plan.costs import Costs
+from instar_controller.clients import plan_documents
 from instar_controller.clients.device_costs import ClusterCosts
 from instar_controller.clients.memory_couch import MemoryDatabase, MemoryEntities
+from instar_controller.clients.memory_documents import MemoryDocuments
+from instar_controller.clients.models import Surroundings
 from instar_controller.clients.notes import Notes
 from instar_controller.cluster_ports import Changes, Entities
 from instar_controller.engines.follower import Planned
+from instar_controller.engines.whisk_actions import TRIES
 from instar_controller.errors import StoreError
 from instar_controller.whisk.values import JsonObject
 
@@ -28,14 +36,14 @@ class Watched:
     def __init__(self, entities: Entities) -> None:
         self.entities = entities
         self.since: list[str] = []
-        self.broken = ""
+        self.broken: set[str] = set()
         self.failures = 0
 
     def get(self, id: str, *, revision: str | None = None) -> JsonObject:
         return self.entities.get(id, revision=revision)
 
     def attachment(self, id: str, name: str, *, revision: str | None = None) -> bytes:
-        if id == self.broken:
+        if id in self.broken:
             self.failures += 1
             raise StoreError(f"the attachment {name} of {id} is damaged, as its test wants it")
         return self.entities.attachment(id, name, revision=revision)
@@ -93,21 +101,77 @@ def test_slow_databases_are_waited_for(couch_cluster: Cluster, faulty_database: 
         await_offer(node, couch_cluster.key("a"), couch_cluster.key("b"), (first.digest, second.digest))
 
 
-def test_an_action_whose_code_cannot_be_had_does_not_hold_up_the_others(
+def test_actions_whose_code_cannot_be_had_do_not_hold_up_the_others(
     cluster: Cluster, published: Costs, begin: Begin, caplog: pytest.LogCaptureFixture
 ) -> None:
     first, second, third = models(3)
     watched = Watched(cluster.entities)
-    watched.broken = "guest/b"
-    for name, model in zip("abc", (first, second, third), strict=True):
-        cluster.put(name, model)
+    watched.broken = {f"guest/b{number}" for number in range(5)}
+    cluster.put("a", first)
+    for number in range(5):
+        cluster.put(f"b{number}", second)
+    cluster.put("c", third)
     begin(cluster.registry(entities=watched))
     assert cluster.await_planned(2) == Planned(actions=2, models=2, plans=4)
-    assert watched.failures > 1  # it was not given up at once
-    assert "the models of guest/b get no plans" in caplog.text
-    watched.broken = ""
-    cluster.put("b", second)
+    assert watched.failures == 5 * TRIES  # none was given up at once, and none waited for another
+    assert caplog.text.count("get no plans") == 5
+    watched.broken = set()
+    cluster.put("b0", second)
     cluster.await_planned(3)
+
+
+def test_code_in_a_store_that_we_never_get_to_is_not_tried(
+    cluster: Cluster, published: Costs, begin: Begin, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = models(2)
+    cluster.put("a", first)
+    cluster.put("b", second)
+    document = dict(cluster.entities.get("guest/b"))
+    executable = {**document["exec"], "code": {"attachmentName": "s3:1234", "attachmentType": "any/thing"}}
+    cluster.revisions["guest/b"] = cluster.put_document({**document, "exec": executable})
+    begin(cluster.registry())
+    assert cluster.await_planned(1) == Planned(actions=1, models=1, plans=1)
+    assert caplog.text.count("get no plans") == 1
+    assert "s3:1234" in caplog.text
+
+
+def test_a_model_too_large_for_a_document_costs_only_its_action_its_plans(
+    memory_cluster: Cluster, begin: Begin, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    cluster = memory_cluster
+    ClusterCosts(cluster.documents()).publish(CHEAP)
+    sizes = sorted((len(zlib.compress(package.encode(model), 1)), number) for number, model in enumerate(models(3)))
+    monkeypatch.setattr(plan_documents, "MOST_CHARACTERS", sizes[1][0] * 4 // 3 + 8)
+    for number, model in enumerate(models(3)):
+        cluster.put(f"f{number}", model)
+    begin(cluster.registry())
+    assert cluster.await_planned(2) == Planned(actions=2, models=2, plans=4)
+    assert f"the models of guest/f{sizes[2][1]} get no plans" in caplog.text
+
+
+@pytest.mark.parametrize("is_elsewhere", [False, True])
+def test_models_are_registered_however_long_the_shared_database_is_down(
+    memory_cluster: Cluster, begin: Begin, tmp_path: Path, is_elsewhere: bool
+) -> None:
+    """While that of actions answers: this is no fault of theirs."""
+    cluster = memory_cluster
+    documents = cluster.documents()
+    assert isinstance(documents, MemoryDocuments)
+    ClusterCosts(documents).publish(CHEAP)
+    first, second = models(2)
+    begin(cluster.registry(settings=replace(QUICK, term_s=300.0), surroundings=Surroundings(shares_files=True)))
+    cluster.put("a", first)
+    cluster.await_planned(1)
+    faults = documents.database.faults
+    faults.go_down()
+    if is_elsewhere:
+        (tmp_path / package.MODEL_FILE).write_bytes(package.encode(second))
+        cluster.put("b", variables={"INSTAR_MODEL": str(tmp_path)})
+    else:
+        cluster.put("b", second)
+    faults.wait_for_calls(faults.calls + 4 * TRIES)
+    faults.come_back()
+    assert cluster.await_planned(2) == Planned(actions=2, models=2, plans=4)
 
 
 ODD: list[dict[str, Any]] = [
