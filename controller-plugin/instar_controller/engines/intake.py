@@ -61,9 +61,7 @@ class Desk(Protocol):
 class IntakeSettings:
     """How much, and how patiently."""
 
-    most_unfinished: int = (
-        16  # of those that were read: running, waiting for a container or for their answer to leave
-    )
+    most_unfinished: int = 16  # of those that were read: they run, or wait for a container or their answer to leave
     poll_s: float = 0.5  # for messages, if there is nothing else to do
     short_poll_s: float = 0.01  # the same while actions are being looked up
     patience_s: float = 0.05  # with the database, before other messages are read

@@ -7,8 +7,9 @@ waiting (`look`); for what is not, somebody has to wait for the database (`prepa
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from instar_controller.engines.blacklist import Blacklist
@@ -19,13 +20,14 @@ from instar_controller.whisk import limits as action_limits
 from instar_controller.whisk import locked, parameters
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.invocation import Invocation
-from instar_controller.whisk.limits import Limits
+from instar_controller.whisk.limits import Bounds, Limits
 from instar_controller.whisk.locked import Keys
 from instar_controller.whisk.response import ERROR, Response, Status
 
 logger = logging.getLogger(__name__)
 
 AT_LEAST_ONCE = "at_least_once"  # annotation: it may be run again after a crash
+ANY_NUMBER = Bounds(1, 1, sys.maxsize)  # of calls at once that an action allows in a container: it gets one
 BLOCKED = "The action was not invoked due to a blacklisted namespace."
 NOT_UNDERSTOOD = "The action's parameters could not be understood."
 
@@ -129,7 +131,8 @@ class Preparation:
 
     def _checked(self, message: ActivationMessage, fetched: Fetched) -> Prepared:
         try:
-            action_limits.check(fetched.action.limits, message.user.bounds(self._limits))
+            bounds = replace(message.user.bounds(self._limits), concurrency=ANY_NUMBER)
+            action_limits.check(fetched.action.limits, bounds)
         except RefusedError as error:
             reason = str(error).removeprefix("requirement failed: ")
             return Refused(Response(Status.APPLICATION_ERROR, {ERROR: reason}))

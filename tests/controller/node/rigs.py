@@ -205,6 +205,7 @@ class Cluster:
         memory_mb: int = 256,
         timeout_ms: int = 60_000,
         logs_mb: int = 10,
+        concurrency: int = 1,
         annotations: Mapping[str, Json] | None = None,
         more: Mapping[str, Json] | None = None,
     ) -> str:
@@ -221,7 +222,7 @@ class Cluster:
             "publish": False,
             "exec": {"kind": kind, "code": code, "binary": False},
             "parameters": [],
-            "limits": {"timeout": timeout_ms, "memory": memory_mb, "logs": logs_mb, "concurrency": 1},
+            "limits": {"timeout": timeout_ms, "memory": memory_mb, "logs": logs_mb, "concurrency": concurrency},
             "annotations": [{"key": key, "value": value} for key, value in notes.items()],
             "updated": 0,
             **(more or {}),

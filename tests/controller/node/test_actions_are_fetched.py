@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -89,6 +90,23 @@ def test_an_action_above_its_callers_own_limits(cluster: Cluster, node: Life) ->
     user: Json = {"subject": "guest", "namespace": namespace, "authkey": {}, "limits": {"maxActionMemory": 256}}
     id = cluster.send(user=user)
     assert refusal(cluster, node, id)[1] == {"error": "memory size 512 MB exceeds allowed threshold of 256 MB"}
+
+
+def test_an_action_that_allows_many_calls_at_once_runs_them_one_by_one(cluster: Cluster, node: Life) -> None:
+    cluster.put_action(concurrency=5)
+    cluster.send(content={"n": 1})
+    assert node.written.wait_for(1)[0].response.result == {"n": 1}
+
+
+@pytest.mark.parametrize("ahead_ms", [300_000, -300_000])
+def test_a_controller_whose_clock_is_off_is_served_all_the_same(cluster: Cluster, node: Life, ahead_ms: int) -> None:
+    cluster.put_action()
+    id = cluster.send(transid=["a", time.time_ns() // 1_000_000 + ahead_ms])
+    (record,) = node.written.wait_for(1)
+    assert record.response.status == 0
+    assert (record.wait_time == 0) is (ahead_ms > 0)
+    assert record.wait_time <= 310_000
+    assert kinds_of(cluster.answers(), id) == ["ResultMessage", "CompletionMessage"]
 
 
 def test_whoever_does_not_wait_gets_the_id_alone(cluster: Cluster, node: Life) -> None:
