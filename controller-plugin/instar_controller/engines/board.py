@@ -176,7 +176,23 @@ class Board:
 
     @property
     def is_settling(self) -> bool:
-        return any(life.is_over for life in self.lives.values())
+        """Whether any life's work is to be settled, or may be: one that an earlier run has known and nobody heard."""
+        return any(life.is_over or (life.is_admitted and life.beat is None) for life in self.lives.values())
+
+    def settled(self) -> frozenset[Member]:
+        """The lives that are over, if all of them owe nothing. None is forgotten alone: an activation may have been
+        with several, and the later ones' topics say that it is none of the earlier ones' any more."""
+        settling = [it for it in self.lives.values() if it.is_over or (it.is_admitted and it.beat is None)]
+        if not all(life.is_judged and not life.owed for life in settling):
+            return frozenset()
+        return frozenset(life.member for life in settling)
+
+    def bury_all(self) -> list[Member]:
+        """Forget the lives that are over."""
+        over = [life for life in self.lives.values() if life.is_over]
+        for life in over:
+            self.bury(life)
+        return [life.member for life in over]
 
     # Work.
 

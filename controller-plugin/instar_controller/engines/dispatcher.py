@@ -18,33 +18,30 @@ none of them holds it while it waits for the outside.
 from __future__ import annotations
 
 import functools
-import itertools
 import logging
-import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from instar_controller.cluster_ports import Bus, From, Message, Position, Records, Subscription, TopicSettings
-from instar_controller.engines import acknowledging, envelopes, heartbeats, notes, refusals, reports
+from instar_controller.engines import envelopes, heartbeats, refusals, reports
 from instar_controller.engines.acknowledging import Acknowledger
 from instar_controller.engines.board import Board, Life, Order
-from instar_controller.engines.envelopes import Marker
+from instar_controller.engines.committing import Committing
 from instar_controller.engines.evidence import Evidence, ReadingSettings
-from instar_controller.engines.notes import Note
+from instar_controller.engines.listening import Listening
+from instar_controller.engines.refusals import Refusals
 from instar_controller.engines.settling import Owed, Settling
-from instar_controller.engines.sources import Assignment
 from instar_controller.engines.topics import Topics
-from instar_controller.engines.window import Bookmark, Window
-from instar_controller.errors import BusError, MalformedError, MessageTooLargeError, StoreError
+from instar_controller.errors import BusError, MalformedError, MessageTooLargeError
 from instar_controller.policies.dispatch import LeastLoaded, Need, Placement
 from instar_controller.policies.nodes import Patience
 from instar_controller.policies.settlement import Fate
 from instar_controller.ports import Clock
 from instar_controller.whisk import activation_message
-from instar_controller.whisk.activation import Activation, ActivationId
+from instar_controller.whisk.activation import ActivationId
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.instances import InvokerInstance
 
@@ -118,72 +115,62 @@ class Dispatcher:
     ) -> None:
         """`needs` says what an activation asks of a node; it may wait, and never raises."""
         self._bus = bus
-        self._records = records
-        self._acknowledger = acknowledger
-        self._clock = clock
         self._topics = topics
         self._instance = instance
         self._needs = needs
         self._settings = settings or DispatcherSettings()
         self._now = now
+        self._group = topics.dispatcher(instance.number)
         self._lock = threading.Lock()  # for what follows
         self._changed = threading.Condition(self._lock)
         self._board = Board(instance.number, placement or LeastLoaded(), self._settings.patience)
-        self._window = Window({})
-        self._noted = Note()  # what the bus has
-        self._noted_positions: Mapping[int, int] = {}
-        self._acks: dict[str, Bookmark] = {}  # by controller
-        self._acks_now: dict[str, int] = {}
+        self._committing = Committing(bus, topics, self._board)
         self._repeated: set[ActivationId] = set()  # that an earlier run has sent or answered
         self._refused: list[tuple[Order, str]] = []
-        self._kept: list[Activation] = []  # records that are to be stored
         self._waiting_bytes = 0
-        self._ticks: dict[str, float] = {}
-        self._heard_until_s = float("-inf")  # all heartbeats that were sent before
-        self._listening_since_s = float("inf")
-        self._ticked_s = float("-inf")
-        self._asked_s = float("-inf")
-        self._committed_s = float("-inf")
-        self._nodes_committed_s = float("-inf")
-        self._reports_committed_s = float("-inf")
         self._is_closing = False
         self.counters = Counters()
-        group = topics.dispatcher(instance.number)
-        self._group = group
-        evidence = Evidence(bus, group, now=now, settings=self._settings.reading)
-        self._settling = Settling(bus, self._board, self._lock, evidence, topics, needs=needs)
-        self._evidence = evidence
+        # What follows is for one thread each.
+        self._asked_s = self._committed_s = self._reports_committed_s = float("-inf")
         self._readers: dict[str, Subscription] = {}
         self._threads: list[threading.Thread] = []
+        self._refusals = Refusals(acknowledger, records, clock, instance)
+        self._evidence = Evidence(bus, self._group, now=now, settings=self._settings.reading)
+        self._settling = Settling(bus, self._board, self._lock, self._evidence, topics, needs=needs)
+        self._listening = Listening(
+            bus,
+            topics.nodes,
+            self._group,
+            self._board,
+            self._changed,
+            patience=self._settings.patience,
+            tick_s=self._settings.tick_s,
+            commit_s=self._settings.acks_s,
+            now=now,
+        )
 
     # Its life.
 
     def open(self) -> None:
         """Make the topics, and find out what an earlier run has left. Raises `BusError`; then call it again."""
         number = self._instance.number
-        mine, own, nodes = self._topics.invoker(number), self._topics.dispatcher(number), self._topics.nodes
+        mine, own = self._topics.invoker(number), self._topics.dispatcher(number)
         self._bus.ensure_topic(mine, self._settings.topic)
-        for topic in (own, nodes):
-            self._bus.ensure_topic(topic, heartbeats.topic(self._settings.topic))
-        for topic, group, begin in (
-            (mine, mine, From.EARLIEST),
-            (own, self._group, From.EARLIEST),
-            (nodes, self._group, From.EARLIEST),
-        ):
+        self._bus.ensure_topic(own, heartbeats.topic(self._settings.topic))
+        self._listening.open(self._settings.topic)
+        for topic in (mine, own):
             if topic not in self._readers:
-                self._readers[topic] = self._bus.subscribe(topic, group, begin=begin)
-        positions = self._readers[mine].positions()
-        try:
-            note = notes.parse(positions[0].note if 0 in positions else "")
-        except MalformedError as error:
-            raise BusError(f"the position of {mine} has a note that makes no sense: {error}") from error
-        self._window = Window({partition: it.offset for partition, it in positions.items()})
-        self._noted = note
+                self._readers[topic] = self._bus.subscribe(topic, topic, begin=From.EARLIEST)
+        note = self._committing.open(self._readers[mine].positions())
         with self._lock:
             self._board.lives.clear()
             lives = [self._board.recover(member, since) for member, since in note.nodes.items()]
-        self._acks = {controller: Bookmark(offset) for controller, offset in note.acks.items()}
-        self._repeated = self._settling.recover(lives)
+        found = self._settling.recover(lives)
+        self._repeated = {it.message.activation_id for it in found}
+        for it in found:
+            if it.place is not None:
+                partition, offset = it.place
+                self._committing.window.expect(partition, offset + 1)
         for controller, offset in note.acks.items():
             self._repeated |= self._evidence.completed(self._topics.completed(controller), offset, number)
 
@@ -208,6 +195,7 @@ class Dispatcher:
         for thread in self._threads:
             thread.join()
         self._commit_if_due(interval_s=0.0)
+        self._listening.close()
         for reader in self._readers.values():
             reader.close()
 
@@ -228,7 +216,7 @@ class Dispatcher:
                 busy_mb=sum(life.busy_mb for life in alive),
                 waiting=len(self._board.waiting),
                 open=sum(len(life.open) for life in lives),
-                uncommitted=len(self._window),
+                uncommitted=len(self._committing.window),
             )
 
     def _go_round(self, round: Callable[[], None]) -> None:
@@ -252,7 +240,7 @@ class Dispatcher:
         """Read activations and send them on, as far as there is room. Raises `BusError`."""
         self._commit_if_due(interval_s=self._settings.commit_s)
         with self._changed:
-            room = self._settings.most_waiting - len(self._window)
+            room = self._settings.most_waiting - len(self._committing.window)
             if room <= 0 or self._waiting_bytes >= self._settings.most_waiting_bytes:
                 self._changed.wait(self._settings.commit_s)
                 return
@@ -265,27 +253,27 @@ class Dispatcher:
     def _read(self, message: Message) -> None:
         with self._lock:
             self.counters.read += 1
-            place = self._window.read(message.partition, message.offset)
+            place = self._committing.window.read(message.partition, message.offset)
         try:
             parsed = activation_message.parse(message.value)
         except MalformedError as error:  # nobody knows whom to answer
             logger.error("message %s of invoker%s is lost: %s", message.offset, self._instance.number, error)
             with self._lock:
                 self.counters.malformed += 1
-                self._window.settle(place)
+                self._committing.window.settle(place)
             return
-        self._meet(parsed.controller.name)
+        self._committing.meet(parsed.controller.name)
         need = self._needs(parsed)
         with self._lock:
             if parsed.activation_id in self._repeated or self._board.has(parsed.activation_id):
                 self.counters.repeated += 1
-                self._window.settle(place)
+                self._committing.window.settle(place)
                 return
             order = Order(
                 message=parsed,
                 value=message.value,
                 need=need,
-                acks_from=self._acks_now.get(parsed.controller.name, 0),
+                acks_from=self._committing.acks_from(parsed.controller.name),
                 waits_since_s=self._now(),
                 place=place,
             )
@@ -310,6 +298,7 @@ class Dispatcher:
                 attempt=order.attempt,
                 acks_from=order.acks_from,
                 memory_mb=order.need.memory_mb,
+                place=None if order.place is None else (order.place.partition, order.place.offset),
             )
             sent = self._bus.send(self._topics.node(life.member.name), envelope)
             sent.add_done_callback(functools.partial(self._sent, life, order))
@@ -332,121 +321,31 @@ class Dispatcher:
     def _settle(self, order: Order) -> None:
         """With the lock held: a node has it, or its controller an answer."""
         if order.place is not None:
-            self._window.settle(order.place)
+            self._committing.window.settle(order.place)
             self._waiting_bytes -= len(order.value)
         self._board.discharge(order.owed_by, order.id)
 
-    # Positions.
-
     def _commit_if_due(self, *, interval_s: float) -> None:
         now_s = self._now()
+        if now_s - self._committed_s < interval_s:
+            return
         with self._lock:
-            if now_s - self._committed_s < interval_s:
-                return
-            note = self._note()
-            positions = {0: 0, **self._window.positions()}
-            if note == self._noted and positions == self._noted_positions:
-                return
-        text = note.encode()
-        reader = self._readers[self._topics.invoker(self._instance.number)]
-        reader.commit({number: Position(offset, text if number == 0 else "") for number, offset in positions.items()})
+            entry = self._committing.due(now_s)
+        if entry is None:
+            return
+        self._readers[self._topics.invoker(self._instance.number)].commit(entry.positions)
+        self._committed_s = now_s
         with self._changed:
-            self._committed_s = now_s
-            self._noted, self._noted_positions = note, positions
-            for member in note.nodes:
-                life = self._board.lives.get(member)
-                if life is not None:
-                    life.is_admitted = True
+            self._committing.committed(entry)
             self._changed.notify_all()
         self._dispatch()
-
-    def _note(self) -> Note:
-        """With the lock held: what the note is to be, with new nodes as long as there is space for them."""
-        if not self._board.is_settling:  # what a dead node's work became must be found again until it is settled
-            for life in self._board.lives.values():
-                if life.is_admitted and life.beat is not None:
-                    life.since.move(life.beat.position, self._window)
-            for controller, bookmark in self._acks.items():
-                bookmark.move(self._acks_now.get(controller, 0), self._window)
-        acks_since = {controller: it.value for controller, it in self._acks.items()}
-        known = {it.member: it.since.value for it in self._board.lives.values() if it.is_admitted}
-        note = Note(known, acks_since)
-        for life in self._board.alive(self._now()):
-            if not life.is_admitted:
-                longer = Note({**note.nodes, life.member: life.since.value}, acks_since)
-                if longer.fits:
-                    note = longer
-                else:
-                    logger.error("node %s gets no work: one dispatcher cannot keep track of more nodes", life.member)
-        return note
-
-    def _meet(self, controller: str) -> None:
-        """Find out from where on a controller's answers are worth reading."""
-        if controller in self._acks_now:
-            return
-        topic = self._topics.completed(controller)
-        try:
-            position = self._bus.committed(topic, topic).get(0)
-        except BusError as error:
-            logger.warning("%s", error)
-            position = None
-        with self._lock:
-            self._acks_now[controller] = 0 if position is None else position.offset
-            self._acks.setdefault(controller, Bookmark(self._acks_now[controller]))
 
     # Nodes.
 
     def listen(self) -> None:
         """Hear the nodes. Raises `BusError`."""
-        now_s = self._now()
-        if now_s - self._ticked_s >= self._settings.tick_s:
-            self._tick(now_s)
-        reader = self._readers[self._topics.nodes]
-        for message in reader.poll(timeout_s=self._settings.poll_s, most=1000):
-            try:
-                news = reports.parse_news(message.value)
-            except MalformedError as error:
-                logger.error("message %s of %s is thrown away: %s", message.offset, self._topics.nodes, error)
-                continue
-            with self._changed:
-                if isinstance(news, Marker):
-                    self._heard_all(news)
-                else:
-                    is_current = self._heard_until_s > float("-inf")
-                    heard_s = self._now() - (0.0 if is_current else self._settings.patience.silent_s)
-                    self._board.heard(news, message.offset, heard_s)
-                self._changed.notify_all()
-        if now_s - self._nodes_committed_s >= self._settings.acks_s:
-            self._commit_nodes(reader, now_s)
+        self._listening.listen(timeout_s=self._settings.poll_s)
         self._dispatch()
-
-    def _tick(self, now_s: float) -> None:
-        """Send something that we will hear ourselves: then we have heard whatever was sent before."""
-        self._ticked_s = now_s
-        token = secrets.token_hex(8)
-        with self._lock:
-            self._ticks[token] = now_s
-            for old in list(itertools.islice(self._ticks, max(0, len(self._ticks) - 60))):
-                del self._ticks[old]
-        self._bus.send(self._topics.nodes, envelopes.mark(token))
-
-    def _heard_all(self, marker: Marker) -> None:
-        """With the lock held: one of our own ticks may have come back."""
-        sent_s = self._ticks.pop(marker.token, None)
-        if sent_s is None:
-            return
-        if sent_s - self._heard_until_s > 3 * self._settings.tick_s:  # nodes may not have been heard meanwhile
-            self._listening_since_s = self._now()
-        self._heard_until_s = max(self._heard_until_s, sent_s)
-        self._board.judge(now_s=self._heard_until_s, listening_since_s=self._listening_since_s)
-
-    def _commit_nodes(self, reader: Subscription, now_s: float) -> None:
-        """So that the next run hears the last words of all whose work is not settled."""
-        with self._lock:
-            offsets = [life.beat_offset for life in self._board.lives.values()]
-        if offsets and None not in offsets:
-            reader.commit({0: Position(min(offset for offset in offsets if offset is not None))})
-        self._nodes_committed_s = now_s
 
     def hear(self) -> None:
         """Hear what nodes have finished. Raises `BusError`."""
@@ -476,47 +375,50 @@ class Dispatcher:
         now_s = self._now()
         if now_s - self._asked_s >= self._settings.acks_s:
             self._asked_s = now_s
-            for controller in list(self._acks_now):
-                topic = self._topics.completed(controller)
-                position = self._bus.committed(topic, topic).get(0)
-                if position is not None:
-                    self._acks_now[controller] = position.offset
+            self._committing.look_again()
         with self._lock:
             late = self._board.overdue(now_s, self._settings.wait_s)
             self.counters.expired += len(late)
             self._refused += [(order, refusals.NO_NODE) for order in late]
-            ready = [it for it in self._refused if it[0].message.controller.name in self._noted.acks]
-            self._refused = [it for it in self._refused if it[0].message.controller.name not in self._noted.acks]
+            ready: list[tuple[Order, str]] = []
+            refused, self._refused = self._refused, []
+            for order, why in refused:
+                is_known = self._committing.knows(order.message.controller.name, order.place)
+                (ready if is_known else self._refused).append((order, why))
         for order, why in ready:
             self._fail(order.message, why, functools.partial(self._answered, order))
-        self._settle_lives(now_s)
-        self._keep_records()
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closing, self._settings.poll_s / 2)
-
-    def _settle_lives(self, now_s: float) -> None:
         with self._lock:
             lives = [life for life in self._board.lives.values() if not life.sending]
         for life in lives:
-            if not life.is_over:
-                arrived = self._settling.clear(life) if life.doubtful else []
-            elif not life.is_judged:
-                owed, arrived = self._settling.settle(life, now_s=now_s)
-                self.counters.lost_nodes += 1
-                for it in owed:
-                    self._pay(it)
-            else:
-                arrived = []
-            with self._changed:
-                for order in arrived:
-                    self._settle(order)
-                if life.is_judged and not life.owed and not life.sending:
-                    self._board.bury(life)
-                    logger.info("all that node %s had is settled", life.member)
-                    if not self._board.is_settling:
-                        self._settling.attempts.clear()
-                self._changed.notify_all()
+            try:
+                self._look_after(life, now_s)
+            except BusError as error:
+                logger.warning("what node %s had is not clear yet: %s", life.member, error)
+        with self._lock:
+            if self._committing.may_forget():
+                for member in self._board.bury_all():
+                    logger.info("all that node %s had is settled", member)
+            if not self._board.is_settling:
+                self._settling.attempts.clear()
         self._dispatch()
+        with self._changed:
+            self._changed.wait_for(lambda: self._is_closing, self._settings.poll_s / 2)
+
+    def _look_after(self, life: Life, now_s: float) -> None:
+        """Raises `BusError`."""
+        arrived: list[Order] = []
+        if life.is_over and not life.is_judged:
+            owed, arrived = self._settling.settle(life, now_s=now_s)
+            with self._lock:
+                self.counters.lost_nodes += 1
+            for it in owed:
+                self._pay(it)
+        elif life.doubtful and not life.is_over:
+            arrived = self._settling.clear(life)
+        with self._changed:
+            for order in arrived:
+                self._settle(order)
+            self._changed.notify_all()
 
     # Answers in a node's stead.
 
@@ -533,30 +435,14 @@ class Dispatcher:
             return
         with self._lock:
             self.counters.completed += 1
-        assignment = Assignment(message, self._instance, 0)
-        self._acknowledger.completion(assignment, refusals.completion(assignment), None, paid)
+        self._refusals.complete(message, paid)
 
     def _fail(self, message: ActivationMessage, why: str, paid: Callable[[], None]) -> None:
-        logger.warning("activation %s is answered with an error: %s", message, why)
-        assignment = Assignment(message, self._instance, 0)
-        record = refusals.failure(assignment, why, now_ms=self._clock.now_ms())
         with self._lock:
             self.counters.failed += 1
-            if message.user.stores_activations:
-                self._kept.append(record)
-        ack = acknowledging.at_the_end(assignment, record, has_log=False)
-        self._acknowledger.completion(assignment, ack, record, paid)
+        self._refusals.fail(message, why, paid)
 
     def _answered(self, order: Order) -> None:
         with self._changed:
             self._settle(order)
             self._changed.notify_all()
-
-    def _keep_records(self) -> None:
-        with self._lock:
-            kept, self._kept = self._kept, []
-        for record in kept:
-            try:
-                self._records.put_activation(record)
-            except StoreError as error:
-                logger.error("the record of activation %s is lost: %s", record.activation_id, error)

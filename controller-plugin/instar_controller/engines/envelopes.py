@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from instar_controller.cluster_ports import TopicSettings
+from instar_controller.errors import MalformedError
 from instar_controller.whisk import activation_message, fields, instances
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.instances import InvokerInstance
@@ -24,7 +25,8 @@ class Envelope:
     """One activation on its way to a node.
 
     `attempt` counts the nodes that it was sent to, this one included. In the topic that its controller reads answers
-    from, none to this activation lies before `acks_from`.
+    from, none to this activation lies before `acks_from`. `place` is where its message lies in the invoker's topic,
+    partition and offset, as long as that was not committed.
     """
 
     instance: InvokerInstance
@@ -33,6 +35,7 @@ class Envelope:
     acks_from: int
     memory_mb: int
     message: ActivationMessage
+    place: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ def seal(
     attempt: int = 1,
     acks_from: int = 0,
     memory_mb: int = 0,
+    place: tuple[int, int] | None = None,
 ) -> bytes:
     """An envelope around an activation message, which is JSON."""
     head = fields.encode(
@@ -67,6 +71,7 @@ def seal(
             "attempt": attempt,
             "acksFrom": acks_from,
             "memory": memory_mb,
+            **({} if place is None else {"place": list(place)}),
         }
     )
     return b"".join((head[:-1], b',"message":', message, b"}"))
@@ -89,4 +94,13 @@ def parse(parcel: bytes) -> Parcel:
         acks_from=found.optional_number("acksFrom") or 0,
         memory_mb=found.optional_number("memory") or 0,
         message=activation_message.from_json(found.value("message")),
+        place=_place(found) if found.has("place") else None,
     )
+
+
+def _place(found: fields.Fields) -> tuple[int, int]:
+    match found.array("place"):
+        case [int(partition), int(offset)]:
+            return partition, offset
+        case other:
+            raise MalformedError(f"{_WHAT}: 'place' must be a partition and an offset, not {fields.shown(other)}")

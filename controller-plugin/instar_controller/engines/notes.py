@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from instar_controller.errors import MalformedError
 from instar_controller.policies.nodes import Member
 from instar_controller.whisk import fields
 from instar_controller.whisk.values import Json
@@ -21,16 +22,19 @@ _WHAT = "a dispatcher's note"
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """Offsets: in the topics of nodes, by their lives, and in those that controllers read answers from."""
+    """Offsets: in the topics of nodes, by their lives; in those that controllers read answers from; and of the first
+    message of the invoker's topic that was not read, by partition."""
 
     nodes: Mapping[Member, int] = field(default_factory=dict)
     acks: Mapping[str, int] = field(default_factory=dict)
+    read: Mapping[int, int] = field(default_factory=dict)
 
     def encode(self) -> str:
         nodes: dict[str, dict[str, Json]] = {}
         for member, offset in sorted(self.nodes.items()):
             nodes.setdefault(member.name, {})[member.incarnation] = offset
-        return fields.encode({"nodes": nodes, "acks": dict(sorted(self.acks.items()))}).decode()
+        read = {str(partition): offset for partition, offset in sorted(self.read.items())}
+        return fields.encode({"nodes": nodes, "acks": dict(sorted(self.acks.items())), "read": read}).decode()
 
     @property
     def fits(self) -> bool:
@@ -43,10 +47,20 @@ def parse(note: str) -> Note:
     if not note:
         return Note()
     found = fields.decode(note.encode(), _WHAT)
-    nodes, acks = found.fields("nodes"), found.fields("acks")
+    nodes, acks, read = found.fields("nodes"), found.fields("acks"), found.fields("read")
     since = {
         Member(name, incarnation): nodes.fields(name).number(incarnation)
         for name in nodes.all
         for incarnation in nodes.object(name)
     }
-    return Note(since, {controller: acks.number(controller) for controller in acks.all})
+    return Note(
+        since,
+        {controller: acks.number(controller) for controller in acks.all},
+        {_partition(key): read.number(key) for key in read.all},
+    )
+
+
+def _partition(key: str) -> int:
+    if not (key.isascii() and key.isdigit()):
+        raise MalformedError(f"{_WHAT}: a partition is a number, not {fields.shown(key)}")
+    return int(key)

@@ -1,27 +1,61 @@
-"""What a controller is told about an activation that no node will answer.
+"""Answers for nodes that cannot: what a controller is told about an activation that no node will answer.
 
-One rule: whose result was delivered is not told anything else; there only the slot is freed.
+One rule: whose result was delivered is not told anything else; there only the slot is freed. The record of a failure
+is kept before its answer leaves, so that no answer is without one, whenever this process ends.
 """
 
 from __future__ import annotations
 
-from instar_controller.engines import records
+import logging
+from collections.abc import Callable
+
+from instar_controller.cluster_ports import Records
+from instar_controller.engines import acknowledging, records
+from instar_controller.engines.acknowledging import Acknowledger
 from instar_controller.engines.sources import Assignment
+from instar_controller.errors import StoreError
+from instar_controller.ports import Clock
 from instar_controller.whisk import response
-from instar_controller.whisk.acks import Ack, CompletionMessage
+from instar_controller.whisk.acks import CompletionMessage
 from instar_controller.whisk.activation import Activation
+from instar_controller.whisk.activation_message import ActivationMessage
+from instar_controller.whisk.instances import InvokerInstance
+
+logger = logging.getLogger(__name__)
 
 NODE_LOST = "The node that ran the action was lost."
 NO_NODE = "No node could run the action in time."
 TOO_LARGE = "The activation was too large to be sent to a node."
 
 
-def failure(assignment: Assignment, why: str, *, now_ms: int) -> Activation:
-    """The record of an activation that ended as the platform's failure."""
-    return records.refusal(assignment.message, response.of_failed_start(why), now_ms=now_ms)
+class Refusals:
+    """One invoker's. `on_sent` is told when the bus has an answer."""
 
+    def __init__(self, acknowledger: Acknowledger, records: Records, clock: Clock, instance: InvokerInstance) -> None:
+        self._acknowledger = acknowledger
+        self._records = records
+        self._clock = clock
+        self._instance = instance
 
-def completion(assignment: Assignment) -> Ack:
-    """The completion that follows a result which was delivered."""
-    message = assignment.message
-    return CompletionMessage(message.transid, message.activation_id, False, assignment.instance)
+    def fail(self, message: ActivationMessage, why: str, on_sent: Callable[[], None]) -> None:
+        """It is the platform's failure. May wait for room for its record."""
+        logger.warning("activation %s is answered with an error: %s", message, why)
+        assignment = Assignment(message, self._instance, 0)
+        failure = response.of_failed_start(why)
+        record = records.refusal(message, failure, now_ms=self._clock.now_ms())
+        if message.user.stores_activations:
+            self._keep(record)
+        ack = acknowledging.at_the_end(assignment, record, has_log=False)
+        self._acknowledger.completion(assignment, ack, record, on_sent)
+
+    def complete(self, message: ActivationMessage, on_sent: Callable[[], None]) -> None:
+        """Its result was delivered."""
+        assignment = Assignment(message, self._instance, 0)
+        ack = CompletionMessage(message.transid, message.activation_id, False, self._instance)
+        self._acknowledger.completion(assignment, ack, None, on_sent)
+
+    def _keep(self, record: Activation) -> None:
+        try:
+            self._records.put_activation(record)
+        except StoreError as error:
+            logger.error("the record of activation %s is lost: %s", record.activation_id, error)

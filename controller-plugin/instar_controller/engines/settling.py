@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from instar_controller.cluster_ports import Bus
 from instar_controller.engines.board import Board, Life, Order
+from instar_controller.engines.envelopes import Envelope
 from instar_controller.engines.evidence import Answered, Evidence, Found
 from instar_controller.engines.topics import Topics
 from instar_controller.policies import offsets, settlement
@@ -123,14 +124,14 @@ class Settling:
         )
         return owed, arrived
 
-    def recover(self, lives: Sequence[Life]) -> set[ActivationId]:
+    def recover(self, lives: Sequence[Life]) -> list[Envelope]:
         """Read what was sent to these lives and may not be committed. Raises `BusError`."""
-        known: set[ActivationId] = set()
+        known: list[Envelope] = []
         for life in lives:
             for it in self._mine(life, self._evidence.sent(self._topics.node(life.member.name), life.since.value)):
                 envelope = it.envelope
                 id = envelope.message.activation_id
-                known.add(id)
+                known.append(envelope)
                 if envelope.attempt > 1:
                     self.attempts[id] = max(envelope.attempt, self.attempts.get(id, 1))
                 with self._lock:

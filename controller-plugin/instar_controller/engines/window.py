@@ -28,6 +28,8 @@ class Bookmark:
 
     def move(self, now_at: int, window: Window) -> None:
         """What is read from now on belongs to nothing before `now_at`."""
+        if not window.is_caught_up:
+            return
         if self.candidate is not None and window.oldest >= self.candidate[1]:
             self.value, self.candidate = max(self.value, self.candidate[0]), None
         if self.candidate is None:
@@ -41,6 +43,21 @@ class Window:
         self._next = dict(positions)  # by partition: beyond all that was read
         self._open: dict[int, Place] = {}  # by serial, in its order
         self._serial = 0
+        self._ends: dict[int, int] = {}  # by partition: an earlier run has read so far
+
+    def expect(self, partition: int, end: int) -> None:
+        """An earlier run has read up to here, and may have acted upon it: that is to be read again."""
+        self._ends[partition] = max(end, self._ends.get(partition, 0))
+
+    @property
+    def is_caught_up(self) -> bool:
+        """Whether everything was read again that an earlier run has read."""
+        return all(self._next.get(partition, 0) >= end for partition, end in self._ends.items())
+
+    @property
+    def next(self) -> Mapping[int, int]:
+        """By partition, the offset beyond all that was read."""
+        return self._next
 
     @property
     def serial(self) -> int:

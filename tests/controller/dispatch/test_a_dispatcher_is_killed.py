@@ -198,10 +198,16 @@ def test_a_dispatcher_does_not_begin_with_a_note_that_makes_no_sense(world: Worl
 
 
 def test_a_note_says_what_was_written() -> None:
-    note = Note({Member("a", "1"): 5, Member("a", "2"): 7, Member("b.c", "3"): 0}, {"0": 9})
+    note = Note({Member("a", "1"): 5, Member("a", "2"): 7, Member("b.c", "3"): 0}, {"0": 9}, {0: 5, 2: 7})
     assert notes.parse(note.encode()) == note
     assert notes.parse("") == Note()
     assert not Note({Member("n" * 100 + str(n), "i"): n for n in range(40)}).fits
-    for text in ("x", "[]", "{}", '{"nodes":{"a":{"b":"c"}},"acks":{}}', '{"nodes":[],"acks":{}}'):
+    for text in (
+        "x",
+        "[]",
+        "{}",
+        '{"nodes":{"a":{"b":"c"}},"acks":{},"read":{}}',
+        '{"nodes":[],"acks":{},"read":{}}',
+    ):
         with pytest.raises(MalformedError):
             notes.parse(text)

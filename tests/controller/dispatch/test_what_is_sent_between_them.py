@@ -80,9 +80,11 @@ def test_a_report_is_read_as_it_was_written(member: Member, finished: tuple[Acti
 def test_an_envelope_is_read_as_it_was_written() -> None:
     message = json.dumps(MESSAGE).encode()
     parcel = envelopes.parse(
-        envelopes.seal(message, instance=INSTANCE, incarnation="abc", attempt=2, acks_from=7, memory_mb=256)
+        envelopes.seal(
+            message, instance=INSTANCE, incarnation="abc", attempt=2, acks_from=7, memory_mb=256, place=(1, 5)
+        )
     )
-    assert parcel == Envelope(INSTANCE, "abc", 2, 7, 256, activation_message.parse(message))
+    assert parcel == Envelope(INSTANCE, "abc", 2, 7, 256, activation_message.parse(message), (1, 5))
 
 
 def test_a_marker_is_read_as_it_was_written() -> None:
