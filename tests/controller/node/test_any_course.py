@@ -273,7 +273,7 @@ class Course(RuleBasedStateMachine):
 
 
 Course.TestCase.settings = settings(
-    max_examples=40,
+    max_examples=25,
     stateful_step_count=50,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
