@@ -24,6 +24,7 @@ from instar_controller.clients.spool import Spool
 from instar_controller.cluster_notices import Ended, Notice, Waiting
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import BusSettings, DatabaseSettings, ProgramSettings
+from instar_controller.engines import envelopes
 from instar_controller.engines.keeper import Keeper, KeeperCounts
 from instar_controller.errors import BusError, StoreError
 
@@ -32,6 +33,7 @@ logger = logging.getLogger(__name__)
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between two attempts to reach what is outside
 SPOOL_FOLDER = "spool"
 RECORDS_S = 10.0  # at the end, for the database to take the last records
+SEND_S = 30.0  # for a message to arrive, as the stock invoker has it
 PROBE_S = 5.0  # between two questions whether the database answers
 
 Announce = Callable[[Notice], None]
@@ -64,9 +66,12 @@ class Stopping:
         self._has_come.set()
 
 
-def bus(settings: BusSettings) -> KafkaBus:
-    """The message bus, whether it is there or not."""
-    return KafkaBus(KafkaSettings(",".join(settings.hosts), max_request_bytes=settings.max_message_bytes))
+def bus(settings: BusSettings, *, send_s: float = SEND_S) -> KafkaBus:
+    """The message bus, whether it is there or not. No message is on its way for longer than `send_s`; the longest one
+    fits with an envelope around it.
+    """
+    most = settings.max_message_bytes + envelopes.OVERHEAD_BYTES
+    return KafkaBus(KafkaSettings(",".join(settings.hosts), max_request_bytes=most, send_s=send_s))
 
 
 def connection(settings: DatabaseSettings) -> Connection:

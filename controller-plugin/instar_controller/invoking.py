@@ -26,6 +26,7 @@ from instar_controller.cluster_notices import Answering, Draining, Prewarmed, Re
 from instar_controller.cluster_parts import Announce, Health, Stopped, Stopping
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import InstanceSettings, InvokerSettings
+from instar_controller.cluster_settings import NodeSettings as NodeRoleSettings
 from instar_controller.engines import standing
 from instar_controller.engines.acknowledging import AckTopics
 from instar_controller.engines.blacklist import Blacklist
@@ -47,6 +48,7 @@ from instar_controller.whisk.action import BLACKBOX
 from instar_controller.whisk.invocation import ContainerKey
 
 CONTAINERS_FOLDER = "containers"
+SENDS_PER_FENCE = 0.8  # of `fence_s`: what left just before the fence has arrived, or never will, before `dead_s`
 HEALTH_FAMILY = "nodejs"  # of the controllers' health tests
 OWN_THREADS = ("instar-intake", "instar-outbox", "instar-engine-timer", "keeper")
 
@@ -70,7 +72,7 @@ def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         server = OperationsServer(program.operations)
         stack.callback(server.close)
         metrics = stack.enter_context(cluster_parts.counting())
-        bus = cluster_parts.bus(program.bus)
+        bus = cluster_parts.bus(program.bus, send_s=_send_s(settings.role))
         stack.callback(bus.close)
         connection = cluster_parts.connection(program.database)
         stack.callback(connection.close)
@@ -186,6 +188,11 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         parts.health.end()
         announce(Draining(program.drain_s))
         role.stop()
+
+
+def _send_s(role: InstanceSettings | NodeRoleSettings) -> float:
+    """How long an answer may be on its way. A node's must not arrive after dispatchers have answered for it."""
+    return SENDS_PER_FENCE * role.fence_s if isinstance(role, NodeRoleSettings) else cluster_parts.SEND_S
 
 
 def _role(settings: InvokerSettings, bus: Bus, containers: Callable[[], Iterable[Container]]) -> Role:
