@@ -18,7 +18,7 @@ CONTROLLER = ["flask>=3.0", "waitress>=3.0", "docker>=7"]
 # What `instar invoker` and `instar dispatcher` need beside: the bus, the database, locked parameters, metrics.
 CLUSTER = [
     *CONTROLLER,
-    "confluent-kafka>=2.6",
+    "confluent-kafka>=2.11",
     "cryptography>=44",
     "prometheus-client>=0.21",
     "urllib3>=2",
@@ -40,6 +40,8 @@ TEST = [
     "types-docker",
     "atheris>=3",
     "matplotlib>=3.9",  # the timeline of a load
+    "check-jsonschema>=0.33",  # the compose specification
+    "pyyaml>=6",
     "scipy>=1.14",  # what plans and fits are held against
 ]
 

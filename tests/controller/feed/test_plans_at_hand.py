@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sharing import CHEAP, Cluster, await_offer, models
+from sharing import CHEAP, WAIT_S, Cluster, await_offer, models
 
 from instar.plan.costs import Costs
 from instar.plan.plans import Estimate, LoadInstead
@@ -98,7 +98,7 @@ def test_a_node_with_little_memory_offers_all_plans_one_after_another(memory_clu
     for number, target in enumerate(packages):
         job = cluster.key(f"f{number}")
         await_offer(node, cluster.key("f0"), job, (packages[0].digest, target.digest))
-    assert node.plans == 16
+    assert node.wait_for(lambda: node.plans == 16, WAIT_S)
 
 
 def test_plans_of_other_costs_are_not_offered_and_new_costs_are_taken_up(
