@@ -11,23 +11,24 @@ and begins; it waits for the database only a moment, so that work which is known
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from instar_controller.cluster_ports import Bus, From, Message, Position, Subscription
+from instar_controller.cluster_ports import Bus, From, Message, Subscription
 from instar_controller.engines.acknowledging import Observer
+from instar_controller.engines.bookmark import Bookmark
 from instar_controller.engines.duplicates import Duplicates
 from instar_controller.engines.preparing import Prepared, Runnable
 from instar_controller.engines.sources import Assignment, Source
 from instar_controller.errors import BusError, MalformedError
-from instar_controller.policies import offsets
-from instar_controller.policies.offsets import Place, Progress
+from instar_controller.policies.offsets import Place
 
 logger = logging.getLogger(__name__)
 
@@ -91,10 +92,10 @@ class Intake:
         self._has_stopped = False
         self._is_closing = False
         # What follows is the reader's alone.
-        self._progress: dict[int, Progress] = {}
-        self._committed: dict[int, tuple[int, str]] = {}
+        self._bookmark = Bookmark()
         self._due: list[tuple[Arrival, Prepared]] = []
         self._taken: list[Assignment] = []  # since the last commit
+        self._begun_lookups = 0
         self._failures = 0
         self._hands = ThreadPoolExecutor(self._settings.lookups, "instar-lookup")
         self._thread = threading.Thread(target=self._run, name="instar-intake", daemon=True)
@@ -160,7 +161,9 @@ class Intake:
             logger.critical("nothing is read any more from %s", self._source.topic, exc_info=True)
             raise
         finally:
-            subscription.close()
+            self._stopped()
+            with contextlib.suppress(BusError):  # it was only to be let go
+                subscription.close()
 
     def _subscribe(self) -> Subscription | None:
         """A reader that begins where we were; None if we are stopped before there is one."""
@@ -172,13 +175,8 @@ class Intake:
                 self._failed(error)
                 continue
             self._failures = 0
-            for partition, position in kept.items():
-                progress = offsets.resumed(position.offset, position.note)
-                if not self._source.runs_again:
-                    progress = offsets.fresh(progress.handed)
-                self._progress[partition] = progress
-                self._committed[partition] = (position.offset, position.note)
-            self._source.begin(max((progress.handed for progress in self._progress.values()), default=0))
+            self._bookmark.resume(kept, runs_again=self._source.runs_again)
+            self._source.begin(self._bookmark.handed)
             return reader
         return None
 
@@ -189,8 +187,10 @@ class Intake:
                 messages = self._poll(reader, room)
                 if self._is_stopping:
                     return  # nobody has seen them: they come again
-                self._receive(messages)
-            self._collect(patience_s=self._settings.patience_s)
+                if self._receive(messages):
+                    self._hand_over(reader)  # what is known, before we wait for what is not
+                    self._wait_for_lookups()
+            self._collect()
             self._hand_over(reader)
 
     def _stopped(self) -> None:
@@ -204,20 +204,18 @@ class Intake:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closing or self._prepared or self._closed or self._due)
                 is_last = self._is_closing
-            self._collect(patience_s=0.0)
+            self._collect()
             if is_last:
                 break
             self._hand_over(reader)
         if self._source.runs_again:
-            self._commit(reader, self._progress)
+            self._commit(reader)
 
     def _room(self) -> int:
         """How many messages may be read now; waits a while if that is none."""
 
         def room() -> int:
-            if any(progress.is_full for progress in self._progress.values()):
-                return 0
-            return self._settings.most_unfinished - self._unfinished
+            return 0 if self._bookmark.is_full else self._settings.most_unfinished - self._unfinished
 
         with self._changed:
             if room() <= 0:
@@ -236,17 +234,17 @@ class Intake:
         self._failures = 0
         return found
 
-    def _receive(self, messages: Iterable[Message]) -> None:
+    def _receive(self, messages: Iterable[Message]) -> bool:
+        """Take messages in; whether any of them have to be looked up."""
+        before = self._begun_lookups
         for message in messages:
-            known = self._progress.get(message.partition) or offsets.fresh(message.offset)
-            progress, is_wanted = offsets.received(known, message.offset)
-            place = Place(message.partition, message.offset, progress.era)
-            assignment = self._understand(message) if is_wanted else None
-            if assignment is None:
-                progress = offsets.closed(progress, place)
-            self._progress[message.partition] = progress
-            if assignment is not None:
+            if (place := self._bookmark.receive(message)) is None:
+                continue
+            if (assignment := self._understand(message)) is None:
+                self._bookmark.close(place)
+            else:
                 self._take(Arrival(assignment, place, time.monotonic()))
+        return self._begun_lookups > before
 
     def _understand(self, message: Message) -> Assignment | None:
         """What a message asks of us; None if that is nothing that can be done."""
@@ -278,7 +276,8 @@ class Intake:
             self._due.append((arrival, prepared))
             return
         if not self._source.runs_again:
-            self._close(arrival.place)
+            self._bookmark.close(arrival.place)
+        self._begun_lookups += 1
         with self._changed:
             self._lookups += 1
         looked_up = self._hands.submit(self._desk.prepare, arrival.assignment)
@@ -292,28 +291,31 @@ class Intake:
             self._prepared.append((arrival, future.result()))
             self._changed.notify_all()
 
-    def _collect(self, *, patience_s: float) -> None:
+    def _wait_for_lookups(self) -> None:
+        """Lookups were begun: give the database a moment, which it seldom takes."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lookups or self._is_closing, self._settings.patience_s)
+
+    def _collect(self) -> None:
         """What has been looked up is due; what is finished is closed."""
         with self._changed:
-            if self._lookups:
-                self._changed.wait_for(lambda: not self._lookups or self._is_closing, patience_s)
             self._due += self._prepared
             self._prepared.clear()
             closed, self._closed = self._closed, []
         for place in closed:
-            self._close(place)
+            self._bookmark.close(place)
 
     def _hand_over(self, reader: Subscription) -> None:
         """Commit, and begin what is due."""
-        progress = self._progress
-        for arrival, prepared in self._due:
-            if not (self._source.runs_again and isinstance(prepared, Runnable) and prepared.may_run_again):
-                progress = _closed(progress, arrival.place)
-        if not self._commit(reader, progress):
+        for_good = [arrival.place for arrival, prepared in self._due if not self._may_run_again(prepared)]
+        if not self._commit(reader, for_good):
             return  # what is due stays so, and is not handed over
         due, self._due = self._due, []
         for arrival, prepared in due:
             self._begin(arrival, prepared)
+
+    def _may_run_again(self, prepared: Prepared) -> bool:
+        return self._source.runs_again and isinstance(prepared, Runnable) and prepared.may_run_again
 
     def _begin(self, arrival: Arrival, prepared: Prepared) -> None:
         if self._source.may_act(arrival.assignment):
@@ -324,27 +326,18 @@ class Intake:
         self._source.give_up(arrival.assignment)
         self.finished(arrival)
 
-    def _commit(self, reader: Subscription, progress: Mapping[int, Progress]) -> bool:
-        """Whether the bus knows that we are so far; only then we are."""
-        wanted = {partition: offsets.committed(at) for partition, at in progress.items()}
-        changed = {partition: at for partition, at in wanted.items() if self._committed.get(partition) != at}
-        if not changed:
-            self._progress = dict(progress)
-            return True
+    def _commit(self, reader: Subscription, places: Iterable[Place] = ()) -> bool:
+        """Whether the bus knows how far we are, these places closed."""
         try:
-            reader.commit({partition: Position(*at) for partition, at in changed.items()})
+            is_news = self._bookmark.commit(reader, places)
         except BusError as error:
             self._failed(error)
             return False
-        self._failures = 0
-        self._committed.update(changed)
-        self._progress = dict(progress)
-        taken, self._taken = self._taken, []
-        self._source.take_over(max(progress.handed for progress in self._progress.values()), taken)
+        if is_news:
+            self._failures = 0
+            taken, self._taken = self._taken, []
+            self._source.take_over(self._bookmark.handed, taken)
         return True
-
-    def _close(self, place: Place) -> None:
-        self._progress = _closed(self._progress, place)
 
     def _failed(self, error: BusError) -> None:
         """The bus has failed us: wait a while, longer each time."""
@@ -355,7 +348,3 @@ class Intake:
         with self._changed:
             before = self._is_stopping
             self._changed.wait_for(lambda: self._is_closing or self._is_stopping != before, pause_s)
-
-
-def _closed(progress: Mapping[int, Progress], place: Place) -> dict[int, Progress]:
-    return {**progress, place.partition: offsets.closed(progress[place.partition], place)}

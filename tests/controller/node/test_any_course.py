@@ -5,7 +5,8 @@ Invariants, once everything is up again and has come to rest:
 - an activation is completed once, and has one record that says what its caller was told;
 - what may not be run again is never run twice, and never completed twice. Only a crash costs it its completion, and
   only if it had been handed over by then;
-- what may be run again is completed in any case, and run again for every crash at which it was open, and no other.
+- what may be run again is completed in any case, and run again for every crash at which it was open, and no other;
+  unless nobody could read its action, and so that it may be run again: then it is as any other.
 """
 
 from __future__ import annotations
@@ -250,7 +251,9 @@ class Course(RuleBasedStateMachine):
                 completed[id],
             )
             if sent.may_run_again:
-                assert 1 <= completed[id] <= 1 + self.reopened[id], about
+                was_refused = id in self.lost and self.ran[id] == 0
+                assert completed[id] >= 1 or was_refused, about
+                assert completed[id] <= 1 + self.reopened[id], about
                 assert self.ran[id] <= 1 + self.reopened[id], about
             else:
                 assert self.ran[id] <= 1, about
