@@ -35,6 +35,7 @@ READ = {
     CREATE_TOPICS: 2,
 }  # the versions that are read here
 AT_END = -1  # asked for as a time
+LOOK_MS = 25  # that the broker gets to find something; it takes them all if there is nothing
 OFFSET_OUT_OF_RANGE, MESSAGE_TOO_LARGE = 1, 10
 
 Address = tuple[str, int]
@@ -180,8 +181,8 @@ class KafkaRelay:
         at = _Reader.of_request(request).at + 4
         (wait_ms,) = struct.unpack_from(">i", request, at)
         deadline_s = time.monotonic() + wait_ms / 1000
-        # In 0 ms the broker would not even look; and it takes the 1 ms if it finds nothing.
-        at_once = request[:at] + struct.pack(">i", 1) + request[at + 4 :]
+        # In 0 ms the broker would not even look, and in 1 ms not far enough in a long topic.
+        at_once = request[:at] + struct.pack(">i", LOOK_MS) + request[at + 4 :]
         wanted = _offsets(request)
         while True:
             with self._changed:
