@@ -34,6 +34,7 @@ from instar_controller.engines.evidence import Evidence, ReadingSettings
 from instar_controller.engines.listening import Listening
 from instar_controller.engines.refusals import Refusals
 from instar_controller.engines.settling import Owed, Settling
+from instar_controller.engines.tally import Counters, Snapshot
 from instar_controller.engines.topics import Topics
 from instar_controller.errors import BusError, MalformedError, MessageTooLargeError
 from instar_controller.policies.dispatch import LeastLoaded, Need, Placement
@@ -63,37 +64,6 @@ class DispatcherSettings:
     tick_s: float = 1.0
     acks_s: float = 5.0  # how old our idea may be of how far a controller has read
     topic: TopicSettings = field(default_factory=TopicSettings)  # as the invoker's is made
-
-
-@dataclass(slots=True)
-class Counters:
-    """What has happened since the start. `lock` of the dispatcher guards it."""
-
-    read: int = 0
-    malformed: int = 0
-    repeated: int = 0  # read although they were sent by an earlier run, or are known already
-    sent: int = 0
-    sent_again: int = 0  # of these, to another node than at first
-    doubtful: int = 0
-    finished: int = 0
-    failed: int = 0  # answered with a system error
-    completed: int = 0  # whose result a lost node had delivered
-    expired: int = 0  # of the failed, since they waited for too long
-    lost_nodes: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """A dispatcher at one moment, for metrics and probes."""
-
-    counters: Counters
-    nodes_alive: int
-    nodes_settling: int
-    memory_mb: int  # of the nodes that are alive
-    busy_mb: int  # of it, by this dispatcher's work
-    waiting: int
-    open: int  # sent, and not known to be done
-    uncommitted: int
 
 
 class Dispatcher:

@@ -29,11 +29,20 @@ MOST_WARM = 2000  # functions that a heartbeat names: it has to fit into a messa
 
 
 RETENTION_MS = 3_600_000  # of heartbeats: a dispatcher that was away for longer has forgotten the dead
+# A broker forgets whole segments: in OpenWhisk's of 512 MB there would be days of heartbeats, which a new dispatcher
+# would have to read.
+SEGMENT_BYTES, RETENTION_BYTES = 8 << 20, 64 << 20
 
 
 def topic(invoker: TopicSettings) -> TopicSettings:
     """How the topic of heartbeats, or of a dispatcher's reports, is made, where an invoker's is made like this."""
-    return replace(invoker, partitions=1, retention_ms=RETENTION_MS)
+    return replace(
+        invoker,
+        partitions=1,
+        retention_ms=RETENTION_MS,
+        retention_bytes=min(RETENTION_BYTES, invoker.retention_bytes),
+        segment_bytes=min(SEGMENT_BYTES, invoker.segment_bytes),
+    )
 
 
 @dataclass(frozen=True, slots=True)
