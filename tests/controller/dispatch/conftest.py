@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from worlds import World
+from planes import World
 
 
 @pytest.fixture

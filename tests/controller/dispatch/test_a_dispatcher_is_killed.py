@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from worlds import DispatcherProcess, NodeProcess, World, joined, settled
+from planes import DispatcherProcess, NodeProcess, World, joined, settled
 
 from instar_controller.cluster_ports import From, Position
 from instar_controller.engines import notes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from worlds import DispatcherProcess, NodeProcess, World, joined
+from planes import DispatcherProcess, NodeProcess, World, joined
 
 from instar_controller.engines import reports
 from instar_controller.policies.nodes import Heartbeat, Stage

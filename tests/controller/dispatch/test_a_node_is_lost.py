@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from worlds import AGAIN, DispatcherProcess, NodeProcess, World, joined, settled
+from planes import AGAIN, DispatcherProcess, NodeProcess, World, joined, settled
 
 from instar_controller.engines import refusals
 

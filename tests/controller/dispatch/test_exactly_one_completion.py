@@ -13,7 +13,7 @@ from __future__ import annotations
 import random
 
 import pytest
-from worlds import AGAIN, DispatcherProcess, NodeProcess, World
+from planes import AGAIN, DispatcherProcess, NodeProcess, World
 
 NODES = ("a", "b")
 ROUNDS = ("take", "listen", "hear", "watch")

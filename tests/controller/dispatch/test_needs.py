@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from worlds import Clock
+from planes import Clock
 
 from instar_controller.engines import standing
 from instar_controller.engines.needs import ASSUMED_MB, HEALTH_TEST_MB, Needs

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 from brokers import Broker
-from worlds import Kept, Observer, needs
+from planes import Kept, Observer, needs
 
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.kafka.bus import KafkaBus

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from worlds import ACTION_MB, CONTROLLER, DispatcherProcess, NodeProcess, World, joined, settled
+from planes import ACTION_MB, CONTROLLER, DispatcherProcess, NodeProcess, World, joined, settled
 
 from instar_controller.engines import envelopes, refusals
 from instar_controller.engines.dispatcher import DispatcherSettings
