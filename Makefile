@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RUN := $(BIN)/python -m
 
-.PHONY: all setup lint test test-slow image controller-image demo bench-load bench-pipeline bench-runtime bench-transform bench-image bench-starts fuzz clean
+.PHONY: all setup lint test test-slow image controller-image demo bench-load bench-pipeline bench-runtime bench-transform bench-image bench-starts bench-invoker fuzz clean
 all: test
 
 setup: $(READY)
@@ -71,6 +71,10 @@ bench-image: $(READY)
 # Through `instar serve`, with processes and with Docker.
 bench-starts: $(READY)
 	@$(RUN) tests.bench.bench_starts
+
+# `instar invoker` on a broker and a database of the tests, with up to 1,000 containers that run nothing.
+bench-invoker: $(READY)
+	@$(RUN) tests.bench.bench_invoker
 
 clean:
 	rm -rf $(VENV) build *.egg-info tests/controller/npm/node_modules
