@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -75,9 +77,9 @@ class Cluster:
     def state(self, name: str) -> Path:
         return self.folder / name
 
-    def put(self, name: str, code: str = ECHO, **limits: int) -> str:
+    def put(self, name: str, code: str = ECHO, *, annotations: Mapping[str, Any] | None = None) -> str:
         """Write an action; its revision."""
-        return self.databases.server.put(self.databases.entities, action(name, code, **limits))
+        return self.databases.server.put(self.databases.entities, action(name, code, annotations or {}))
 
     def records(self) -> dict[str, Any]:
         """The activation records that are stored, by activation id."""
@@ -87,6 +89,12 @@ class Cluster:
     def containers(self, name: str = "invoker0") -> list[int]:
         """The processes of a program's containers."""
         return below(self.state(name) / "containers")
+
+    def kill_containers(self, name: str = "invoker0") -> None:
+        """Kill all processes of a program's containers."""
+        for pid in self.containers(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def close(self) -> None:
         for program in self._programs:

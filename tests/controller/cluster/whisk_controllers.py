@@ -223,7 +223,7 @@ class Controller:
             sent.acks.append(ack)
 
 
-def action(name: str, code: str, **limits: int) -> Mapping[str, Any]:
+def action(name: str, code: str, annotations: Mapping[str, Any]) -> Mapping[str, Any]:
     """The document of an action `ns/[pkg/]name`."""
     path, _, short = name.rpartition("/")
     return {
@@ -235,7 +235,9 @@ def action(name: str, code: str, **limits: int) -> Mapping[str, Any]:
         "publish": False,
         "exec": {"kind": "python:3", "code": code, "binary": False},
         "parameters": [],
-        "limits": {"timeout": 60_000, "memory": 256, "logs": 10, "concurrency": 1, **limits},
-        "annotations": [{"key": "provide-api-key", "value": False}, {"key": "exec", "value": "python:3"}],
+        "limits": {"timeout": 60_000, "memory": 256, "logs": 10, "concurrency": 1},
+        "annotations": [
+            {"key": key, "value": value} for key, value in {"provide-api-key": False, **annotations}.items()
+        ],
         "updated": now_ms(),
     }
