@@ -10,6 +10,7 @@ import contextlib
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
@@ -30,7 +31,8 @@ from instar_controller.errors import BusError, StoreError
 
 logger = logging.getLogger(__name__)
 
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 5.0  # between two attempts to reach what is outside
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.1, 5.0  # between two attempts to reach what is outside
+QUIET_S = 2.0  # that a connection may take without a word
 SPOOL_FOLDER = "spool"
 RECORDS_S = 10.0  # at the end, for the database to take the last records
 SEND_S = 30.0  # for a message to arrive, as the stock invoker has it
@@ -85,18 +87,29 @@ def couch_settings(settings: DatabaseSettings) -> CouchSettings:
 
 def insist(what: str, attempt: Callable[[], None], stopping: Stopping, announce: Announce) -> None:
     """Try until it goes well: whatever `BusError` or `StoreError` there is. Raises `Stopped`."""
-    pause_s, said = FIRST_PAUSE_S, ""
+    pause_s, said, begun_s = FIRST_PAUSE_S, "", time.monotonic()
     while True:
         try:
             attempt()
             return
         except (BusError, StoreError) as error:
-            if str(error) != said:
+            if str(error) != said and time.monotonic() - begun_s > QUIET_S:
                 said = str(error)
                 logger.warning("waiting for %s: %s", what, error)
                 announce(Waiting(what, said))
         stopping.pause(pause_s)
         pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+
+
+def open_on(bus: Bus, settings: BusSettings, make: Callable[[], None]) -> Callable[[], None]:
+    """An attempt to make topics that fails at once while no broker answers, so that a signal is heard meanwhile."""
+
+    def attempt() -> None:
+        if not bus.is_up():
+            raise BusError(f"no broker answers at {','.join(settings.hosts)}")
+        make()
+
+    return attempt
 
 
 def look_at(connection: Connection, databases: Sequence[str]) -> None:

@@ -90,7 +90,9 @@ def serve(settings: DispatcherSettings, environment: Mapping[str, str], announce
                 stopping,
                 announce,
             )
-            cluster_parts.insist("the bus", dispatcher.open, stopping, announce)
+            cluster_parts.insist(
+                "the bus", cluster_parts.open_on(bus, program.bus, dispatcher.open), stopping, announce
+            )
             if program.database.plans is not None:
                 stack.enter_context(
                     sharing_plans.registered(program, settings.manifest, connection, environment, owner=name)

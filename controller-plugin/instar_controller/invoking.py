@@ -121,7 +121,9 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         containers, weights = _containers(settings, environment)
         stack.callback(containers.close)
         stack.callback(weights.close)
-        cluster_parts.insist("the bus", role.open, parts.stopping, announce)
+        cluster_parts.insist(
+            "the bus", cluster_parts.open_on(role.bus, program.bus, role.open), parts.stopping, announce
+        )
         cluster_parts.insist(
             "the database",
             lambda: cluster_parts.look_at(parts.connection, program.database.all),
