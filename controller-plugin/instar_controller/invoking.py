@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
@@ -42,10 +42,11 @@ from instar_controller.engines.topics import Topics
 from instar_controller.operations import Operations, OperationsServer
 from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.snapshot import Container
-from instar_controller.ports import Containers, Ending, Plans, Weights
+from instar_controller.ports import Ending, Plans
 from instar_controller.roles import InvokerRole, NodeRole, Role
 from instar_controller.whisk.action import BLACKBOX
 from instar_controller.whisk.invocation import ContainerKey
+from instar_controller.whisk.manifest import Manifest
 
 CONTAINERS_FOLDER = "containers"
 SENDS_PER_FENCE = 0.8  # of `fence_s`: what left just before the fence has arrived, or never will, before `dead_s`
@@ -118,7 +119,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
     program, role = settings.program, parts.role
     clock = SystemClock()
     with ExitStack() as stack:
-        containers, weights = _containers(settings, environment)
+        containers, weights, kinds_with_image = _containers(settings, environment)
         stack.callback(containers.close)
         stack.callback(weights.close)
         cluster_parts.insist(
@@ -166,7 +167,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
                 clock,
                 limits=settings.limits,
                 keys=settings.keys,
-                runs_health_tests=_runs_health_tests(settings),
+                runs_health_tests=_runs_health_tests(settings.manifest, kinds_with_image),
             ),
             engine,
             parts.keeper,
@@ -214,9 +215,10 @@ def _role(settings: InvokerSettings, bus: Bus, containers: Callable[[], Iterable
             )
 
 
-def _runs_health_tests(settings: InvokerSettings) -> bool:
+def _runs_health_tests(manifest: Manifest, kinds_with_image: Collection[str]) -> bool:
     """Whether there is an image for the kind of the controllers' health tests."""
-    return settings.docker is not None and HEALTH_FAMILY in settings.manifest.families
+    kind = manifest.resolve(f"{HEALTH_FAMILY}:default")
+    return kind is not None and kind.kind in kinds_with_image
 
 
 def _watch(parts: _Parts, node: Node, engine: Invoker) -> None:
@@ -234,8 +236,7 @@ def _watch(parts: _Parts, node: Node, engine: Invoker) -> None:
     cluster_parts.watch(parts.metrics, parts.health, parts.keeper)
 
 
-def _containers(settings: InvokerSettings, environment: Mapping[str, str]) -> tuple[Containers, Weights]:
-    """The maker of containers, and who has weights brought for them."""
+def _containers(settings: InvokerSettings, environment: Mapping[str, str]) -> making.Made:
     return making.containers(
         making.ContainerSettings(
             docker=settings.docker,

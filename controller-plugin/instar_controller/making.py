@@ -13,6 +13,7 @@ import tempfile
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from instar.weights import store as weights_store
 from instar.weights.fetch import Fetcher
@@ -40,8 +41,17 @@ class ContainerSettings:
     store: Path | None  # None: containers see to their weights themselves
 
 
-def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> tuple[Containers, Weights]:
-    """The maker of containers, and who has weights brought for them. Processes start with `environment`.
+class Made(NamedTuple):
+    """The maker of containers, who has weights brought for them, and the kinds that it has images of; processes have
+    none."""
+
+    containers: Containers
+    weights: Weights
+    kinds_with_image: Collection[str]
+
+
+def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> Made:
+    """Make what makes containers. Processes start with `environment`.
 
     Raises `SettingsError`.
     """
@@ -54,7 +64,7 @@ def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> t
             given[STORE_VARIABLE] = str(store)
         kinds = [kind.kind for kind in settings.manifest.kinds]
         shutil.rmtree(settings.folder, ignore_errors=True)  # what a killed program's containers left behind
-        return ProcessContainers(settings.folder, given), _weights(store, kinds, given, environment)
+        return Made(ProcessContainers(settings.folder, given), _weights(store, kinds, given, environment), ())
     if store is not None:
         _open_to_containers(store)
     # Late: Docker's client takes 0.2 s to import, and need not be installed for the other kind.
@@ -71,10 +81,11 @@ def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> t
             environment=stock,
             images={kind.kind: kind.image for kind in settings.manifest.kinds},
             store=store,
+            trusted=settings.manifest.blackboxes,
         ),
     )
     made.prepare()
-    return made, _weights(store, made.kinds_with_store, stock, environment)
+    return Made(made, _weights(store, made.kinds_with_store, stock, environment), made.kinds_with_image)
 
 
 def _folder(path: Path) -> Path:

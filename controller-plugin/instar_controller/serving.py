@@ -42,7 +42,7 @@ from instar_controller.engines.preparer import Preparer
 from instar_controller.errors import SettingsError, StoreError
 from instar_controller.policies.removal import Reason
 from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Clock, Containers, Ending, Store, Weights
+from instar_controller.ports import Clock, Ending, Store
 from instar_controller.settings import HttpSettings, PlanningSettings, ServeSettings
 from instar_controller.whisk.document import Key
 from instar_controller.whisk.identity import Identity
@@ -95,7 +95,7 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         store = DiskStore(_private_folder(settings.state) / STORE_FILE)
         stack.callback(store.close)
         identity = _identity(store, clock, settings)
-        containers, weights = _containers(settings, environment, url)
+        containers, weights, _ = _containers(settings, environment, url)
         stack.callback(weights.close)
         costs = _costs(settings.planning, environment, announce)
         follower = _follower(settings, costs.get, store, environment, announce)
@@ -214,8 +214,7 @@ def _identity(store: Store, clock: Clock, settings: ServeSettings) -> Identity:
     return identity
 
 
-def _containers(settings: ServeSettings, environment: Mapping[str, str], url: str) -> tuple[Containers, Weights]:
-    """The maker of containers, and who has weights brought for them."""
+def _containers(settings: ServeSettings, environment: Mapping[str, str], url: str) -> making.Made:
     return making.containers(
         making.ContainerSettings(
             docker=settings.docker,

@@ -4,9 +4,11 @@ A controller (`invoker_load.py`) sends activations through a broker to a real `i
 from a database, runs them in containers, answers through the broker and stores the records: every part a process of
 its own on this machine. Everything is warm, and each action has its own container.
 
-    added    from just before the message is sent until the result is read, less the time in the container, from its
-             accepting the connection to its answer, as it has measured itself
-    at N     so many activations in flight: the next is sent when one is complete
+    added       by the invoker: from when the message leaves the broker for it until its answer has come there, less
+                the time in the container, from its accepting the connection to its answer, as that has measured
+    round trip  all that a controller waits for beside the container: from just before it sends the message until it
+                has read the result, so the broker's part and that of who measures, too
+    at N        so many activations in flight: the next is sent when one is complete
 
 The containers are processes that speak the protocol, write the end of their log, and run no function
 (`noop_container/`): a container that ran one would be most of what is measured, and a thousand would not fit here.
@@ -56,12 +58,12 @@ def main() -> None:
     with (
         figures.reporting(FIGURES, settings) as report,
         tempfile.TemporaryDirectory(prefix="instar-bench-") as folder,
-        invoker_rig.running_broker() as hosts,
+        invoker_rig.running_broker() as broker,
         invoker_rig.running_database(Path(folder)) as server,
     ):
         revisions = invoker_rig.put_actions(server, max(ACTIONS))
-        load = Load(hosts)
-        with _invokers(hosts, server, Path(folder)) as invokers:
+        load = Load(broker)
+        with _invokers(broker.hosts, server, Path(folder)) as invokers:
             for count, invoker in invokers.items():
                 load.warm(invoker.id, _first(revisions, count), in_flight=BOOTING)
                 load.keep(invoker.id, _first(revisions, count), in_flight=BOOTING, seconds=WARM_UP_S)
@@ -76,7 +78,8 @@ def main() -> None:
         report.state("lost", sum(not count or id not in stored for id, count in completions.items()))
         report.say(
             f"{len(completions)} activations, {rounds} rounds of {turn_s:g} s for each line; containers are "
-            "processes that run no function (noop_container), broker and database those of the tests"
+            "processes that run no function (noop_container), broker and database those of the tests (tansu behind "
+            "kafka_relay, pouchdb-server)"
         )
 
 
@@ -100,6 +103,7 @@ def _levels(
     rows = []
     for level, found_rounds in taken.items():
         added = [sample.added_ms for each in found_rounds for sample in each.samples]
+        round_trips = [sample.round_trip_ms for each in found_rounds for sample in each.samples]
         container = [sample.container_ns / 1e6 for each in found_rounds for sample in each.samples]
         rates = [each.rate for each in found_rounds]
         for each in found_rounds:
@@ -110,12 +114,14 @@ def _levels(
                 per_s=each.rate,
                 added_ms_p50=statistics.median(ms),
                 added_ms_p99=figures.percentile(ms, 0.99),
+                round_trip_ms_p50=statistics.median(sample.round_trip_ms for sample in each.samples),
             )
         rows.append(
             (
                 level,
                 *figures.quartiles(added),
                 figures.percentile(added, 0.99),
+                statistics.median(round_trips),
                 statistics.median(container),
                 statistics.median(rates),
                 statistics.median(cpu_ms[level]),
@@ -128,7 +134,17 @@ def _levels(
         report.measure(name, p99)
     report.measure("activations_per_s", [each.rate for each in taken[max(IN_FLIGHT)]])
     report.measure("cpu_ms_per_activation", cpu_ms[GROWTH_IN_FLIGHT])
-    header = ("in flight", "added ms, lower quartile", "median", "upper", "p99", "container ms", "per s", "CPU ms")
+    header = (
+        "in flight",
+        "added ms, lower quartile",
+        "median",
+        "upper",
+        "p99",
+        "round trip",
+        "container",
+        "per s",
+        "CPU ms",
+    )
     report.say(figures.table(header, rows))
 
 
@@ -175,6 +191,8 @@ def _checked(found: Round) -> Round:
     for sample in found.samples:
         if not sample.is_warm:
             raise ValueError(f"{sample.action} was not warm, so its time is no warm one")
+        if not 0 < sample.left_ns < sample.came_ns:
+            raise ValueError(f"an activation of {sample.action} was not seen to pass")
     return found
 
 

@@ -32,25 +32,49 @@ import databases  # noqa: E402
 import openwhisk_views  # noqa: E402
 from databases import DatabaseServer  # noqa: E402
 
+from tests.bench.watched_relay import WatchedRelay  # noqa: E402
+
 
 def serve_broker() -> None:
-    """In a process of its own: a broker until standard input ends; prints where it is."""
-    with tempfile.TemporaryDirectory() as folder, brokers.running(Path(folder)) as broker:
+    """In a process of its own: a broker until standard input ends. It prints where it is; and for each line that it
+    reads, as JSON, when activations have passed since: from broker to invoker, and the answer back."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        brokers.running(Path(folder), relay=WatchedRelay) as broker,
+    ):
         print(broker.hosts, flush=True)
-        sys.stdin.read()
+        relay = broker.relay
+        assert isinstance(relay, WatchedRelay)
+        for _ in sys.stdin:
+            seen = {id: (passage.left_ns, passage.came_ns) for id, passage in relay.taken().items()}
+            print(json.dumps(seen), flush=True)
+
+
+class RunningBroker:
+    """A broker in a process of its own."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        assert process.stdout is not None and process.stdin is not None
+        self._asked, self._told = process.stdin, process.stdout
+        self.hosts = self._told.readline().strip()
+        if not self.hosts:
+            raise ValueError("the broker does not start")
+
+    def passages(self) -> dict[str, tuple[int, int]]:
+        """Since the last time: when each activation left the broker for its invoker, and when its answer came there;
+        nanoseconds of the monotonic clock."""
+        self._asked.write("\n")
+        self._asked.flush()
+        return {id: (left_ns, came_ns) for id, (left_ns, came_ns) in json.loads(self._told.readline()).items()}
 
 
 @contextlib.contextmanager
-def running_broker() -> Iterator[str]:
-    """A broker; its hosts."""
+def running_broker() -> Iterator[RunningBroker]:
     command = [sys.executable, "-m", "tests.bench.invoker_rig"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stdin is not None
+        assert process.stdin is not None
         try:
-            hosts = process.stdout.readline().strip()
-            if not hosts:
-                raise ValueError("the broker does not start")
-            yield hosts
+            yield RunningBroker(process)
         finally:
             process.stdin.close()
 

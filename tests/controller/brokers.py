@@ -42,13 +42,13 @@ class NoBroker(Exception):
 class Broker:
     """A broker that runs. `hosts` is as in KAFKA_HOSTS; `relay` breaks the way to it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, relay: type[KafkaRelay]) -> None:
         self._binary = _binary()
         self._log = folder / "broker.log"
         self._port = _free_port()
         listener = kafka_relay.listen()
         self.hosts = "{}:{}".format(*listener.getsockname())
-        self.relay = KafkaRelay((HOST, self._port), listener)
+        self.relay = relay((HOST, self._port), listener)
         self._process = self._start()
 
     def wait_until_up(self) -> None:
@@ -101,9 +101,9 @@ class Broker:
 
 
 @contextlib.contextmanager
-def running(folder: Path) -> Iterator[Broker]:
+def running(folder: Path, *, relay: type[KafkaRelay] = KafkaRelay) -> Iterator[Broker]:
     """A broker that answers, with its log in this folder. Raises `NoBroker`."""
-    broker = Broker(folder)
+    broker = Broker(folder, relay)
     with contextlib.closing(broker):
         broker.wait_until_up()
         yield broker

@@ -94,8 +94,8 @@ class Registrar:
         self._locations.put(None)
 
     def take(self, stored: Stored) -> None:
-        """An action is stored like this now. Raises `StoreError`, and whatever `stored.read` does; then it may be told
-        again. Raises `TooLargeError` for a model that the repository never takes."""
+        """An action is stored like this now. Raises `StoreError`, and whatever `stored.read` does; then it may be
+        told again. Raises `TooLargeError` for a model that the repository never takes."""
         entry = self._known_entry(stored)
         if entry is None:
             try:

@@ -88,6 +88,7 @@ class DockerContainers:
         self._start_limit_s = start_limit_s
         self._end_limit_s = end_limit_s
         self._find_freezer = find_freezer
+        self._lacking: frozenset[str] = frozenset()  # images
         self._containers: dict[ContainerId, _Container] = {}
         self._lock = threading.Lock()  # for the dictionary and what follows
         self._is_closed = False
@@ -105,6 +106,7 @@ class DockerContainers:
                 )
             images = set(self._plan.images.values())
             lacking = {image for image in images if self._engine.lacks_image(image)}
+            self._lacking = frozenset(lacking)
             if self._plan.store is not None and not self._engine.is_on_this_machine:
                 raise SettingsError(
                     f"--store {self._plan.store}: {self._engine} may not see this machine's files; add --store none"
@@ -118,6 +120,11 @@ class DockerContainers:
         for kind, image in self._plan.images.items():
             if image in lacking:
                 logger.warning("actions of kind %s cannot run: %s", kind, lacks(image))
+
+    @property
+    def kinds_with_image(self) -> Sequence[str]:
+        """The kinds of which there can be containers; known once it is prepared, as things were then."""
+        return [kind for kind, image in self._plan.images.items() if image not in self._lacking]
 
     @property
     def kinds_with_store(self) -> Sequence[str]:
