@@ -15,7 +15,7 @@ pytestmark = pytest.mark.system
 SEED = 7
 SECONDS = 60  # a limit for a slow machine; the number of inputs ends the search before
 INPUTS = {"model_json": 1500, "weights_files": 1500, "archives": 1000, "http_bodies": 4000, "executor_frames": 1500,
-          "process_frames": 5000, "http_connections": 500, "http_answers": 500}  # fmt: skip
+          "process_frames": 5000, "http_connections": 500, "http_answers": 500, "bus_messages": 1500}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", NAMES)

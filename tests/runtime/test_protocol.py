@@ -151,6 +151,8 @@ CONTROL: list[frames.Control] = [
     frames.Fork((("net", "/p/net"), ("a b", "/☃")), "/store", "/w/store", "/w/action"),
     frames.Forked(7),
     frames.Bury(),
+    frames.Supersede(),
+    frames.Renew(),
     frames.Buried(-9),
 ]
 

@@ -3,8 +3,8 @@
 Two conversations, one rule for both: a frame is a frozen dataclass, and whatever does not decode to exactly
 one is a `ProtocolError`; nothing is guessed.
 
-* proxy and zygote, a sequenced-packet socket: `Fork` -> `Forked`, `Bury | Renew` -> `Buried`; `Propose` is not
-  answered here. File descriptors travel beside a frame. Both sides are ours.
+* proxy and zygote, a sequenced-packet socket: `Fork` -> `Forked`, `Bury | Supersede | Renew` -> `Buried`;
+  `Propose` is not answered here. File descriptors travel beside a frame. Both sides are ours.
 * proxy and worker, stream sockets, for their frames may be large, one for each run that may be under way at a
   time. On the first, `Start` -> `Started | NotStarted`; then, on each, `Run` -> `Finished | Refused`, one at a
   time, so no answer can meet another run's caller. The worker holds user code; the proxy trusts none of it.
@@ -60,6 +60,12 @@ class Bury:
 
 
 @dataclass(frozen=True, slots=True)
+class Supersede:
+    """As `Bury`, for another function that is waited for: it is answered once nothing of the old one does anything
+    any more or can be read, and the kernel may still be clearing it away."""
+
+
+@dataclass(frozen=True, slots=True)
 class Renew:
     """As `Bury`; and another executor takes the place of the one that there is, of which nothing is left."""
 
@@ -76,7 +82,7 @@ class Buried:
     status: int  # its exit code, or minus the signal that ended it
 
 
-Control = Fork | Forked | Bury | Renew | Propose | Buried
+Control = Fork | Forked | Bury | Supersede | Renew | Propose | Buried
 
 
 def encode_control(frame: Control) -> bytes:
@@ -89,6 +95,8 @@ def encode_control(frame: Control) -> bytes:
             document = {"frame": "forked", "pid": pid}
         case Bury():
             document = {"frame": "bury"}
+        case Supersede():
+            document = {"frame": "supersede"}
         case Renew():
             document = {"frame": "renew"}
         case Propose():
@@ -115,6 +123,8 @@ def decode_control(data: bytes) -> Control:
             return Forked(pid)
         case {"frame": "bury"}:
             return Bury()
+        case {"frame": "supersede"}:
+            return Supersede()
         case {"frame": "renew"}:
             return Renew()
         case {"frame": "propose"}:

@@ -35,12 +35,13 @@ from instar.action.frames import (
     Forked,
     Propose,
     Renew,
+    Supersede,
     decode_control,
     encode_control,
 )
 from instar.action.limits import Allowance
 from instar.action.privileges import Apart, Isolation, Role
-from instar.action.remains import Reaper
+from instar.action.remains import EndOthers, Reaper
 from instar.errors import InstarError, ProcessError, ProtocolError
 from instar.executor import packets
 from instar.executor.protocol import Consider, Open, Order, encode_order
@@ -203,6 +204,8 @@ class Zygote:
                     self._tell_executor(Consider(), proposer)
             case Bury():
                 self._control.send(encode_control(Buried(self._bury())))
+            case Supersede():
+                self._control.send(encode_control(Buried(self._bury(processes.stop_descendants))))
             case Renew():
                 self._control.send(encode_control(Buried(self._renew())))
             case frame:
@@ -276,7 +279,7 @@ class Zygote:
         data, threads = limits.data_bytes(os.getpid()), slots * self._threads  # torch has a pool for each
         limits.apply(limits.of_worker(self._allowance, data_bytes=data, threads=threads))
 
-    def _bury(self) -> int:
+    def _bury(self, end: EndOthers = processes.end_descendants) -> int:
         """The worker's end: its exit code, or minus the signal that it had died of."""
         if self._worker is None:
             return 0
@@ -291,7 +294,7 @@ class Zygote:
             [Path(self._worker.fork.directory)],
             spared=spared,
             reaper=reaper,
-            end=processes.stop_descendants,
+            end=end,
         )
         self._worker.door.close()
         self._worker = None

@@ -193,7 +193,7 @@ class Function:
     def _leave(self, old: Live, talks: Talks, laps: Laps) -> Outcome:
         """End the old function, while the executor makes of its models what was agreed on."""
         self._state = Gone()
-        self._zygote.bury(old.worker)
+        self._zygote.supersede(old.worker)
         laps.end("bury")
         outcome = talks.outcome()
         laps.end("await")

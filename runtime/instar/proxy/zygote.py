@@ -23,6 +23,7 @@ from instar.action.frames import (
     Forked,
     Propose,
     Renew,
+    Supersede,
     decode_control,
     encode_control,
 )
@@ -108,8 +109,12 @@ class Zygote:
         """End the worker and whatever it started. Its exit code, or minus the signal it had died of."""
         return self._end(worker, Bury())
 
+    def supersede(self, worker: Worker) -> int:
+        """The same for another function that is waited for: the kernel may still be clearing this one away."""
+        return self._end(worker, Supersede())
+
     def renew(self, worker: Worker) -> int:
-        """The same, and have another executor."""
+        """As `bury`, and have another executor."""
         return self._end(worker, Renew())
 
     def propose(self, theirs: socket.socket) -> None:
@@ -119,7 +124,7 @@ class Zygote:
         except OSError as error:
             raise _gone() from error
 
-    def _end(self, worker: Worker, frame: Bury | Renew) -> int:
+    def _end(self, worker: Worker, frame: Bury | Supersede | Renew) -> int:
         answer, _ = self._ask(frame, [])
         if not isinstance(answer, Buried):
             raise ProtocolError(f"the zygote answered a {type(frame).__name__} with {type(answer).__name__}")

@@ -86,6 +86,7 @@ def seeds() -> Iterable[bytes]:
         frames.Fork((("m", "/a/m"),), "/store", "/own", "/a"),
         frames.Forked(7),
         frames.Bury(),
+        frames.Supersede(),
         frames.Renew(),
         frames.Propose(),
         frames.Buried(-9),
