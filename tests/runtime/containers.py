@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from instar.action.processes import PF_EXITING
+
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 ROLES = ("master", "proxy", "zygote", "executor", "worker")
 GONE_S = 10  # a container that takes longer to end has not ended
@@ -183,17 +185,20 @@ def _children(pid: int) -> list[int]:
 
 
 def _name(pid: int) -> str:
-    name = Path(f"/proc/{pid}/comm").read_text().strip()
+    try:
+        name = Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+        return ""
     return "master" if name == "instar-runtime" else name.removeprefix("instar-")
 
 
 def _statuses() -> Iterator[tuple[int, tuple[str, int, int, int]]]:
-    """Pid and (state, parent, group, session) of every process that is not a zombie."""
+    """Pid and (state, parent, group, session) of every process that is not a zombie, nor about to be one."""
     for entry in os.listdir("/proc"):
         if entry.isdigit():
             with contextlib.suppress(OSError):
                 text = Path(f"/proc/{entry}/stat").read_text()
-                state, *numbers = text[text.rindex(")") + 2 :].split()[:4]
-                if state != "Z":
-                    parent, group, session = map(int, numbers)
+                state, *numbers = text[text.rindex(")") + 2 :].split()[:7]
+                parent, group, session, _, _, flags = map(int, numbers)
+                if state != "Z" and not flags & PF_EXITING:
                     yield int(entry), (state, parent, group, session)

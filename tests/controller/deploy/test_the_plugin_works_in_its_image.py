@@ -69,7 +69,7 @@ def containers(docker_engine: Engine) -> Iterator[Any]:
 
 def hello(controller: Controller, databases: Databases, kind: str) -> dict[str, Any]:
     """Invoke an action; what it returned, once it is also completed and its result was before that."""
-    document = dict(action("guest/hello", CODE))
+    document = dict(action("guest/hello", CODE, {}))
     document["exec"] = {**document["exec"], "kind": kind}
     revision = databases.server.put(databases.entities, document)
     sent = controller.invoke("guest/hello", {"who": "Ada"}, revision=revision)
