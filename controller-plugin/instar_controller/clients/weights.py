@@ -38,6 +38,8 @@ REMEMBERED = 128  # revisions whose packages are not looked for again, the last 
 REMEMBERED_BYTES = 1 << 20  # … but for those that would take more than that, each
 LEAN_BYTES = 64 << 20  # of all archives that are kept without their weights
 
+Version = tuple[str, int | str]  # an action's full name and its revision, which another action's may equal
+
 
 class StoreDelivery:
     """One start's weights. `close` lets go of the files, not of what is on its way."""
@@ -106,8 +108,8 @@ class StoreWeights:
         self._environment = dict(environment)
         self._credentials = dict(credentials)
         self._lock = threading.Lock()  # for what follows
-        self._remembered: OrderedDict[int | str, tuple[Wanted, ...]] = OrderedDict()
-        self._leans: OrderedDict[int | str, Lean | None] = OrderedDict()  # None: it is sent as it is
+        self._remembered: OrderedDict[Version, tuple[Wanted, ...]] = OrderedDict()
+        self._leans: OrderedDict[Version, Lean | None] = OrderedDict()  # None: it is sent as it is
         self._is_closed = False
 
     def begin(self, invocation: Invocation) -> StoreDelivery:
@@ -151,10 +153,10 @@ class StoreWeights:
     def _lean(self, invocation: Invocation) -> tuple[str | None, list[int]]:
         """The archive without its weights if the node has them, and descriptors that hold these there."""
         with self._lock:
-            found = self._leans.get(invocation.revision)
+            found = self._leans.get(version := _version(invocation.action, invocation.revision))
             if found is None:
                 return None, []
-            self._leans.move_to_end(invocation.revision)
+            self._leans.move_to_end(version)
         held: list[int] = []
         for each in found.inside:
             descriptor = self._hold(each)
@@ -174,22 +176,22 @@ class StoreWeights:
 
     def prepare(self, action: Action, revision: int | str, read_code: Callable[[], str]) -> None:
         """See `ports.Weights`."""
-        if action.exec.kind in self._kinds and not self._is_closed and not self._is_plain(revision):
-            self._make_lean(action, revision, read_code())
+        if action.exec.kind in self._kinds and not self._is_closed and not self._is_plain(_version(action, revision)):
+            self._make_lean(action, _version(action, revision), read_code())
 
     def _learn(self, invocation: Invocation) -> None:
         """After a start with the whole archive: have the next one do with less, if it can."""
-        action, revision = invocation.action, invocation.revision
-        if action.exec.binary and not self._is_closed and not self._is_plain(revision):
-            making = (action, revision, action.exec.code)
+        action, version = invocation.action, _version(invocation.action, invocation.revision)
+        if action.exec.binary and not self._is_closed and not self._is_plain(version):
+            making = (action, version, action.exec.code)
             threading.Thread(target=self._make_lean, args=making, name="instar-weights", daemon=True).start()
 
-    def _is_plain(self, revision: int | str) -> bool:
+    def _is_plain(self, version: Version) -> bool:
         """Whether it is known that its archive is sent as it is."""
         with self._lock:
-            return revision in self._leans and self._leans[revision] is None
+            return version in self._leans and self._leans[version] is None
 
-    def _make_lean(self, action: Action, revision: int | str, code: str) -> None:
+    def _make_lean(self, action: Action, version: Version, code: str) -> None:
         made = lean.lean(code)
         for each in () if made is None else made.inside:
             try:
@@ -199,7 +201,7 @@ class StoreWeights:
                     logger.warning("the weights in %s stay there: %s", action.full_name, error)
                 return  # and another start tries again
         with self._lock:
-            self._leans[revision] = made
+            self._leans[version] = made
             while len(self._leans) > REMEMBERED or self._lean_bytes() > LEAN_BYTES:
                 self._leans.popitem(last=False)
 
@@ -228,15 +230,16 @@ class StoreWeights:
     def _of_archive(self, invocation: Invocation) -> Sequence[Wanted]:
         if not invocation.action.exec.binary:
             return ()
+        version = _version(invocation.action, invocation.revision)
         with self._lock:
-            known = self._remembered.get(invocation.revision)
+            known = self._remembered.get(version)
             if known is not None:
-                self._remembered.move_to_end(invocation.revision)
+                self._remembered.move_to_end(version)
                 return known
         found = wanted.of_archive(invocation.action.exec.code)
         if sum(each.nbytes for each in found) <= REMEMBERED_BYTES:
             with self._lock:
-                self._remembered[invocation.revision] = found
+                self._remembered[version] = found
                 while len(self._remembered) > REMEMBERED:
                     self._remembered.popitem(last=False)
         return found
@@ -255,3 +258,7 @@ class StoreWeights:
             return ()
         found = wanted.of_head(head[: wanted.MAX_HEAD_BYTES], otherwise=f"{location}/{manifest.WEIGHTS_FILE}")
         return () if found is None else (found,)
+
+
+def _version(action: Action, revision: int | str) -> Version:
+    return action.full_name, revision

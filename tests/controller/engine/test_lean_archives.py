@@ -259,3 +259,14 @@ def test_nothing_is_read_that_cannot_be_of_use(make_node: Callable[..., Node], i
     plain = job(archive({"__main__.py": b""}))
     started(node, plain)
     node.weights.prepare(plain.action, plain.revision, read)
+
+
+def test_another_action_of_the_same_revision_is_another_archive(
+    make_node: Callable[..., Node], inside: Parcel
+) -> None:
+    node = make_node()
+    started(node, job(archive(files(inside))))
+    other = invocation(action(archive(files(inside) | {"other": b""}), name="g", kind=KIND, binary=True), revision=1)
+    assert started(node, other) is None
+    second = started(node, other)
+    assert second is not None and "other" in contents(second)
