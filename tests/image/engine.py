@@ -30,7 +30,7 @@ DATA = ROOT / "build" / "engine"
 BRIDGE = "instar0"
 ADDRESS = "172.30.231.1/24"  # of the bridge; its containers have the others
 # Locally administered. A bridge without an address of its own has that of its lowest port: it changes with each
-# container that comes or goes, and containers that know the old one are not heard until they ask again, for 5 to 13 s.
+# container that comes or goes, and containers that know the old one are unheard until they ask again, for 5 to 13 s.
 BRIDGE_MAC = "02:49:4e:53:54:52"
 UP_S = 60  # most time that an engine takes to answer
 DOWN_S = 30  # most time that it takes to end its containers
