@@ -43,7 +43,7 @@ class Broker:
     """A broker that runs. `hosts` is as in KAFKA_HOSTS; `relay` breaks the way to it."""
 
     def __init__(self, folder: Path, relay: type[KafkaRelay]) -> None:
-        self._binary = _binary()
+        self._binary = binary()
         self._log = folder / "broker.log"
         self._port = _free_port()
         listener = kafka_relay.listen()
@@ -137,14 +137,15 @@ def _running_or_skipped(folder: Path) -> Iterator[Broker]:
         pytest.skip(str(error))
 
 
-def _binary() -> Path:
+def binary() -> Path:
+    """Where it lies. Raises `NoBroker`."""
     found = importlib.util.find_spec(PACKAGE)
     if found is None or found.origin is None:
         raise NoBroker(f"the tests' broker is in the package {PACKAGE.replace('_', '-')}, which is not installed")
-    binary = Path(found.origin).parent / "bin" / "tansu"
-    if not os.access(binary, os.X_OK):
-        raise NoBroker(f"{binary} is not there, or cannot be run")
-    return binary
+    path = Path(found.origin).parent / "bin" / "tansu"
+    if not os.access(path, os.X_OK):
+        raise NoBroker(f"{path} is not there, or cannot be run")
+    return path
 
 
 def _free_port() -> int:
