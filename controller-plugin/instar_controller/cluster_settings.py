@@ -35,6 +35,7 @@ from instar_controller.whisk import manifest as manifests
 from instar_controller.whisk.limits import Bounds, Limits
 from instar_controller.whisk.locked import AES_128, AES_256, Keys
 from instar_controller.whisk.manifest import DEFAULT, Manifest
+from instar_controller.whisk.store_level import StoreLevel, StoreLevels
 from instar_controller.whisk.values import Json, parse
 
 OVERHEAD_BYTES = 6068  # of a message around its arguments, as OpenWhisk reckons
@@ -128,6 +129,8 @@ class InvokerSettings:
     pool: PoolSettings
     engine: EngineSettings
     limits: Limits
+    store_levels: StoreLevels  # of which activations there are records
+    tells_unstored: bool  # whether the log has a line for each of the others
     keys: Keys = field(repr=False)  # that parameters are locked with
     manifest: Manifest
     docker: DockerSettings | None  # None: containers are made of processes of this machine
@@ -183,6 +186,8 @@ def invoker(environment: Mapping[str, str], options: Mapping[str, str | None]) -
             max_result_bytes=given.value(names.PAYLOAD_MAX),
         ),
         limits=limits,
+        store_levels=_store_levels(given),
+        tells_unstored=given.value(names.UNSTORED_LOGS),
         keys=_keys(given),
         manifest=manifest,
         docker=docker,
@@ -311,6 +316,14 @@ def _limits(given: Given) -> Limits:
         max_payload_bytes=payload,
         max_result_bytes=payload,
     )
+
+
+def _store_levels(given: Given) -> StoreLevels:
+    """The older variable counts only where the newer one is not set."""
+    blocking = given.value(names.STORE_BLOCKING)
+    if not given.is_set(names.STORE_BLOCKING) and given.value(names.DISABLE_STORE_RESULT):
+        blocking = StoreLevel.FAILURES
+    return StoreLevels(blocking, given.value(names.STORE_NON_BLOCKING))
 
 
 def _bounds(given: Given, least: Variable[int], usual: Variable[int], most: Variable[int]) -> Bounds:

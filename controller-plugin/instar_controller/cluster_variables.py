@@ -24,6 +24,7 @@ from instar_controller.configured import (
     truth,
 )
 from instar_controller.variables import Program, Variable
+from instar_controller.whisk import store_level
 
 INVOKER, DISPATCHER = (Program.INVOKER,), (Program.DISPATCHER,)
 DOCKER, PROCESS = "docker", "process"
@@ -106,6 +107,37 @@ BLACKLIST_INTERVAL = Variable(
     "how often blocked namespaces are asked for",
     duration_s,
     "5 minutes",
+    programs=INVOKER,
+)
+
+# Which records are stored.
+STORE_BLOCKING = Variable(
+    "CONFIG_whisk_activation_storeBlockingResultLevel",
+    "of which blocking activations records are stored: `STORE_ALWAYS`, `STORE_FAILURES`, or "
+    "`STORE_FAILURES_NOT_APPLICATION_ERRORS`; those of requests with `X-OW-EXTRA-LOGGING: on` always",
+    store_level.parse,
+    "STORE_ALWAYS",
+    programs=INVOKER,
+)
+STORE_NON_BLOCKING = Variable(
+    "CONFIG_whisk_activation_storeNonBlockingResultLevel",
+    "the same of all others",
+    store_level.parse,
+    "STORE_ALWAYS",
+    programs=INVOKER,
+)
+DISABLE_STORE_RESULT = Variable(
+    "CONFIG_whisk_activation_disableStoreResult",
+    "OpenWhisk's older way to say `STORE_FAILURES` of blocking ones; counts where their level is not set",
+    truth,
+    "false",
+    programs=INVOKER,
+)
+UNSTORED_LOGS = Variable(
+    "CONFIG_whisk_activation_unstoredLogsEnabled",
+    "whether the log has a line for each activation that is not stored, whatever its level",
+    truth,
+    "false",
     programs=INVOKER,
 )
 

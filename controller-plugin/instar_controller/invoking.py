@@ -27,7 +27,7 @@ from instar_controller.cluster_parts import Announce, Health, Stopped, Stopping
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import InstanceSettings, InvokerSettings
 from instar_controller.cluster_settings import NodeSettings as NodeRoleSettings
-from instar_controller.engines import standing
+from instar_controller.engines import standing, storing
 from instar_controller.engines.acknowledging import AckTopics
 from instar_controller.engines.blacklist import Blacklist
 from instar_controller.engines.experience import Experience
@@ -118,6 +118,8 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
     """Raises `Stopped` if that comes before anything was begun."""
     program, role = settings.program, parts.role
     clock = SystemClock()
+    if settings.tells_unstored:
+        storing.tell_of_unstored()
     with ExitStack() as stack:
         containers, weights, kinds_with_image = _containers(settings, environment)
         stack.callback(containers.close)
@@ -171,6 +173,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
             ),
             engine,
             parts.keeper,
+                store_levels=settings.store_levels,
             clock,
             parts.metrics,
             AckTopics(Topics(program.bus.prefix).completed, roles.events_topic(program.bus)),

@@ -11,7 +11,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from flask import Response, request
+from flask import Response
 
 from instar_controller.api import bodies, entitlement, queries, references, transactions
 from instar_controller.api.actions import PACKAGED, PLAIN
@@ -30,10 +30,10 @@ from instar_controller.whisk.identity import Identity
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.limits import EffectiveLimits
 from instar_controller.whisk.response import Status
+from instar_controller.whisk.store_level import StoreLevel
 from instar_controller.whisk.values import JsonObject
 
 ACTIVATION_HEADER = "x-openwhisk-activation-id"
-EXTRA_LOGGING_HEADER = "X-OW-EXTRA-LOGGING"
 
 HTTP_STATUSES = {
     Status.SUCCESS: 200,
@@ -107,7 +107,7 @@ class Invoking:
             received_ms=received_ms,
             blocking=wish.blocking,
             binding=place.binding,
-            keeps_record=wants_records or request.headers.get(EXTRA_LOGGING_HEADER) == "on",
+            store_level=StoreLevel.ALWAYS if wants_records else StoreLevel.NEVER,
         )
 
     def _check_runnable(self, caller: Identity, action: documents.Action) -> None:

@@ -22,7 +22,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from instar_controller.cluster_ports import Records
-from instar_controller.engines import logs, messages
+from instar_controller.engines import logs, messages, storing
 from instar_controller.engines.debts import NOBODY, Debts, Hearer
 from instar_controller.engines.errand import Errand, Made, Spoiled, Unseen, Untouched
 from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Transformation, Work
@@ -403,13 +403,9 @@ class Invoker:
         return activation.with_logs(logs.lines(log, activation.response, limit_mb=limit_mb, now_ns=now_ns))
 
     def _finish(self, invocation: Invocation, activation: Activation) -> None:
-        """Tell that it is finished, and keep its record if the namespace wants any."""
-        if not self._debts.finish(activation) or not invocation.keeps_record:
-            return
-        try:
-            self._records.put_activation(activation)
-        except StoreError as error:
-            logger.error("the record of activation %s is lost: %s", activation.activation_id, error)
+        """Tell that it is finished, and keep its record if it is to have one."""
+        if self._debts.finish(activation):
+            storing.keep(self._records, activation, invocation.store_level)
 
 
 def _since_ms(began_s: float) -> float:

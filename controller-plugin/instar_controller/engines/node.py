@@ -16,16 +16,18 @@ from typing import Protocol
 
 from instar_controller.cluster_ports import Bus, Records
 from instar_controller.engines import records as activations
+from instar_controller.engines import storing
 from instar_controller.engines.acknowledging import Acknowledger, AckTopics, Observer, Receipt
 from instar_controller.engines.intake import Arrival, Intake, IntakeSettings
 from instar_controller.engines.invoker import Invoker
 from instar_controller.engines.outbox import Outbox, OutboxSettings
 from instar_controller.engines.preparing import Blocked, Preparation, Prepared, Recognised, Refused, Runnable
 from instar_controller.engines.sources import Assignment, Source
-from instar_controller.errors import OverloadedError, StoreError
+from instar_controller.errors import OverloadedError
 from instar_controller.ports import Clock
 from instar_controller.whisk.acks import CombinedMessage, CompletionMessage
 from instar_controller.whisk.response import Response, of_failed_start
+from instar_controller.whisk.store_level import StoreLevel
 
 logger = logging.getLogger(__name__)
 
@@ -113,13 +115,13 @@ class Node:
                     self._observer.read("run")
                     self._engine.submit(invocation, receipt)
                 except OverloadedError as error:  # only at the very end: there is a place for all that are read
-                    self._refuse(arrival, of_failed_start(str(error)), keeps_record=invocation.keeps_record)
+                    self._refuse(arrival, of_failed_start(str(error)), invocation.store_level)
                 except Exception:  # a mistake of ours: what is owed is owed
                     logger.exception("activation %s cannot be begun", arrival.assignment.message)
-                    self._refuse(arrival, of_failed_start(OUR_MISTAKE), keeps_record=invocation.keeps_record)
-            case Refused(response):
+                    self._refuse(arrival, of_failed_start(OUR_MISTAKE), invocation.store_level)
+            case Refused(response, level):
                 self._observer.read("refused")
-                self._refuse(arrival, response, keeps_record=arrival.assignment.message.user.stores_activations)
+                self._refuse(arrival, response, level)
             case Blocked() as blocked:
                 self._observer.read("blocked")
                 self._turn_away(arrival, blocked.response)
@@ -139,16 +141,11 @@ class Node:
             on_sent=lambda: self.intake.finished(arrival),
         )
 
-    def _refuse(self, arrival: Arrival, response: Response, *, keeps_record: bool) -> None:
+    def _refuse(self, arrival: Arrival, response: Response, level: StoreLevel) -> None:
         """It never came as far as a container, and this is why."""
         activation = activations.refusal(arrival.assignment.message, response, now_ms=self._clock.now_ms())
-        is_ours = self._receipt(arrival, has_log=False).finished(activation)
-        if not (is_ours and keeps_record):
-            return
-        try:
-            self._records.put_activation(activation)
-        except StoreError as error:
-            logger.error("the record of activation %s is lost: %s", activation.activation_id, error)
+        if self._receipt(arrival, has_log=False).finished(activation):
+            storing.keep(self._records, activation, level)
 
     def _turn_away(self, arrival: Arrival, response: Response) -> None:
         """Its namespace may run nothing: it is told so, and nobody else is."""

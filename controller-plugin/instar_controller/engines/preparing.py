@@ -23,6 +23,7 @@ from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.limits import Bounds, Limits
 from instar_controller.whisk.locked import Keys
 from instar_controller.whisk.response import ERROR, Response, Status
+from instar_controller.whisk.store_level import StoreLevel, StoreLevels
 
 logger = logging.getLogger(__name__)
 
@@ -45,9 +46,10 @@ class Runnable:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """It is not run, and this is its answer, of which a record is kept if the namespace wants any."""
+    """It is not run, and this is its answer, of which a record is kept if the level takes it."""
 
     response: Response
+    store_level: StoreLevel
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +82,17 @@ class Preparation:
         limits: Limits,
         keys: Keys,
         runs_health_tests: bool,
+        store_levels: StoreLevels | None = None,
     ) -> None:
-        """`runs_health_tests`: whether there is an image for the kind of the controllers' health tests."""
+        """`runs_health_tests`: whether there is an image for the kind of the controllers' health tests.
+        `store_levels`: of which activations there are records; None: of all."""
         self._actions = actions
         self._blacklist = blacklist
         self._clock = clock
         self._limits = limits
         self._keys = keys
         self._runs_health_tests = runs_health_tests
+        self._store_levels = store_levels or StoreLevels()
 
     def look(self, message: ActivationMessage) -> Prepared | None:
         """What it comes to, if that can be told without waiting."""
@@ -102,7 +107,7 @@ class Preparation:
             return step(message)
         except Exception:  # a mistake of ours must not cost anybody the answer
             logger.exception("activation %s cannot be prepared", message)
-            return Refused(Response(Status.WHISK_ERROR, {ERROR: NOT_UNDERSTOOD}))
+            return self._refused(message, Response(Status.WHISK_ERROR, {ERROR: NOT_UNDERSTOOD}))
 
     def _look(self, message: ActivationMessage) -> Prepared | None:
         if self._is_recognised(message):
@@ -122,7 +127,7 @@ class Preparation:
             return Blocked()
         match self._actions.fetch(message.action.full_name, message.revision):
             case Unfetched(response):
-                return Refused(response)
+                return self._refused(message, response)
             case Fetched() as fetched:
                 return self._checked(message, fetched)
 
@@ -135,12 +140,12 @@ class Preparation:
             action_limits.check(fetched.action.limits, bounds)
         except RefusedError as error:
             reason = str(error).removeprefix("requirement failed: ")
-            return Refused(Response(Status.APPLICATION_ERROR, {ERROR: reason}))
+            return self._refused(message, Response(Status.APPLICATION_ERROR, {ERROR: reason}))
         try:
             return Runnable(self._invocation(message, fetched))
         except MalformedError as error:
             logger.error("activation %s: %s", message, error)
-            return Refused(Response(Status.WHISK_ERROR, {ERROR: NOT_UNDERSTOOD}))
+            return self._refused(message, Response(Status.WHISK_ERROR, {ERROR: NOT_UNDERSTOOD}))
 
     def _invocation(self, message: ActivationMessage, fetched: Fetched) -> Invocation:
         """Raises `MalformedError` if parameters are locked with a key that we do not have."""
@@ -158,6 +163,16 @@ class Preparation:
             received_ms=message.transid.started_ms(self._clock.now_ms()),
             blocking=message.blocking,
             binding=message.action.binding,
-            keeps_record=message.user.stores_activations,
+            store_level=self._store_level(message),
             cause=message.cause,
+        )
+
+    def _refused(self, message: ActivationMessage, response: Response) -> Refused:
+        return Refused(response, self._store_level(message))
+
+    def _store_level(self, message: ActivationMessage) -> StoreLevel:
+        return self._store_levels.chosen(
+            wants_records=message.user.stores_activations,
+            extra_logging=message.transid.extra_logging,
+            blocking=message.blocking,
         )

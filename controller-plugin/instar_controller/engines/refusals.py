@@ -10,16 +10,15 @@ import logging
 from collections.abc import Callable
 
 from instar_controller.cluster_ports import Records
-from instar_controller.engines import acknowledging, records
+from instar_controller.engines import acknowledging, records, storing
 from instar_controller.engines.acknowledging import Acknowledger
 from instar_controller.engines.sources import Assignment
-from instar_controller.errors import StoreError
 from instar_controller.ports import Clock
 from instar_controller.whisk import response
 from instar_controller.whisk.acks import CompletionMessage
-from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.instances import InvokerInstance
+from instar_controller.whisk.store_level import StoreLevel
 
 logger = logging.getLogger(__name__)
 
@@ -43,8 +42,9 @@ class Refusals:
         assignment = Assignment(message, self._instance, 0)
         failure = response.of_failed_start(why)
         record = records.refusal(message, failure, now_ms=self._clock.now_ms())
-        if message.user.stores_activations:
-            self._keep(record)
+        # The platform's failures are stored at every level that can be configured.
+        level = StoreLevel.ALWAYS if message.user.stores_activations else StoreLevel.NEVER
+        storing.keep(self._records, record, level)
         ack = acknowledging.at_the_end(assignment, record, has_log=False)
         self._acknowledger.completion(assignment, ack, record, on_sent)
 
@@ -53,9 +53,3 @@ class Refusals:
         assignment = Assignment(message, self._instance, 0)
         ack = CompletionMessage(message.transid, message.activation_id, False, self._instance)
         self._acknowledger.completion(assignment, ack, None, on_sent)
-
-    def _keep(self, record: Activation) -> None:
-        try:
-            self._records.put_activation(record)
-        except StoreError as error:
-            logger.error("the record of activation %s is lost: %s", record.activation_id, error)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 from instar_controller.whisk.action import Action
 from instar_controller.whisk.activation import ActivationId
+from instar_controller.whisk.store_level import StoreLevel
 from instar_controller.whisk.values import Json
 
 
@@ -51,7 +52,7 @@ class Invocation:
     received_ms: int
     blocking: bool
     binding: str | None = None  # `ns/pkg` of the package binding that it came through
-    keeps_record: bool = True  # False: the namespace wants no activation records stored
+    store_level: StoreLevel = StoreLevel.ALWAYS  # whether there is a record of it, by how it ends
     cause: ActivationId | None = None  # of the sequence or composition that it is a step of
 
     @property

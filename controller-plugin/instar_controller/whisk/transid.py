@@ -1,7 +1,7 @@
 """The transaction id: what a message was caused by, and when that arrived at the controller.
 
 One rule: it goes back exactly as it came. A controller recognises the answer to its health test by nothing else, so
-what was parsed is kept beside what it means: extra logging and parents are of no use here but in the answer.
+what was parsed is kept beside what it means: parents are of no use here but in the answer.
 """
 
 from __future__ import annotations
@@ -30,6 +30,11 @@ class TransactionId:
     def started_ms(self, otherwise: int) -> int:
         """When the request arrived at the controller; `otherwise` if the id does not say."""
         return otherwise if self.start_ms is None else self.start_ms
+
+    @property
+    def extra_logging(self) -> bool:
+        """Whether its request said `X-OW-EXTRA-LOGGING: on`."""
+        return self.start_ms is not None and isinstance(self.raw, list) and self.raw[2:3] == [True]
 
     def to_json(self) -> Json:
         return self.raw

@@ -72,7 +72,7 @@ class InProcess:
             binding=invocation.binding,
             logs=tuple(f"2026-01-01T00:00:00.000000000Z stdout: {line}" for line in printed.splitlines()),
         )
-        if invocation.keeps_record:
+        if invocation.store_level.takes(activation.response.status):
             self._store.put_activation(activation)
         return activation.with_logs(())
 

@@ -14,6 +14,7 @@ from instar_controller.policies.prewarm import StemCells
 from instar_controller.variables import Program
 from instar_controller.whisk.limits import Bounds
 from instar_controller.whisk.manifest import DEFAULT
+from instar_controller.whisk.store_level import StoreLevel, StoreLevels
 
 LEAST = {
     "KAFKA_HOSTS": "kafka-0:9092,kafka-1:9092",
@@ -160,6 +161,25 @@ def test_processes_are_never_paused() -> None:
     assert chosen.docker is None and chosen.pool.patience.pause_grace_s is None
 
 
+def test_all_records_are_stored_unless_a_level_says_otherwise() -> None:
+    assert invoker().store_levels == StoreLevels(StoreLevel.ALWAYS, StoreLevel.ALWAYS)
+    assert not invoker().tells_unstored
+    chosen = invoker(
+        CONFIG_whisk_activation_storeBlockingResultLevel="STORE_FAILURES_NOT_APPLICATION_ERRORS",
+        CONFIG_whisk_activation_storeNonBlockingResultLevel="store_failures",
+        CONFIG_whisk_activation_unstoredLogsEnabled="true",
+    )
+    assert chosen.store_levels == StoreLevels(StoreLevel.NOT_APPLICATION_ERRORS, StoreLevel.FAILURES)
+    assert chosen.tells_unstored
+
+
+def test_the_older_name_of_a_level_counts_where_the_newer_is_not_set() -> None:
+    older = {"CONFIG_whisk_activation_disableStoreResult": "true"}
+    assert invoker(**older).store_levels == StoreLevels(StoreLevel.FAILURES, StoreLevel.ALWAYS)
+    newer = {"CONFIG_whisk_activation_storeBlockingResultLevel": "STORE_ALWAYS"}
+    assert invoker(**older, **newer).store_levels == StoreLevels(StoreLevel.ALWAYS, StoreLevel.ALWAYS)
+
+
 def test_the_manifest_is_a_text_or_a_file(tmp_path: Path) -> None:
     text = json.dumps({"runtimes": RUNTIMES})
     file = tmp_path / "runtimes.json"
@@ -207,6 +227,8 @@ def test_what_has_no_default_has_to_be_said(name: str) -> None:
         ("CONFIG_whisk_memory_max", "64m", "the least must not be above the usual one"),
         ("CONFIG_whisk_containerProxy_timeouts_pauseGrace", "10", "write a duration with its unit"),
         ("CONFIG_whisk_containerFactory_containerArgs_network", "host", "no address of their own"),
+        ("CONFIG_whisk_activation_storeBlockingResultLevel", "STORE_NOTHING", "'STORE_ALWAYS', 'STORE_FAILURES'"),
+        ("CONFIG_whisk_activation_disableStoreResult", "perhaps", "'true' or 'false'"),
         ("PORT", "70000", "write a TCP port"),
         ("INSTAR_DRAIN", "-1", "write a"),
         ("INSTAR_DRAIN", "nan", "write a number of seconds"),

@@ -44,6 +44,7 @@ from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.instances import InvokerInstance
 from instar_controller.whisk.response import Response, Status
+from instar_controller.whisk.store_level import StoreLevel
 
 pytestmark = pytest.mark.system
 
@@ -80,7 +81,7 @@ class Engine:
 class Preparation:
     def look(self, message: ActivationMessage) -> Runnable:
         action = SimpleNamespace(limits=SimpleNamespace(logs_mb=0), annotations=())
-        invocation: Any = SimpleNamespace(message=message, action=action, keeps_record=False)
+        invocation: Any = SimpleNamespace(message=message, action=action, store_level=StoreLevel.NEVER)
         return Runnable(invocation)
 
     prepare = look

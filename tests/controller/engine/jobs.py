@@ -12,6 +12,7 @@ from instar_controller.whisk.activation import ActivationId
 from instar_controller.whisk.invocation import Invocation
 from instar_controller.whisk.limits import ActionLimits
 from instar_controller.whisk.parameters import Parameter, Parameters
+from instar_controller.whisk.store_level import StoreLevel
 from instar_controller.whisk.values import Json
 
 ECHO = "def main(args):\n    return args\n"
@@ -55,7 +56,7 @@ def invocation(
     namespace: str = "guest",
     environment: Mapping[str, str] | None = None,
     received_ms: int | None = None,
-    keeps_record: bool = True,
+    store_level: StoreLevel = StoreLevel.ALWAYS,
 ) -> Invocation:
     return Invocation(
         activation_id=ActivationId(f"{next(_ids):032x}"),
@@ -69,5 +70,5 @@ def invocation(
         environment=environment or {},
         received_ms=time.time_ns() // 1_000_000 if received_ms is None else received_ms,
         blocking=True,
-        keeps_record=keeps_record,
+        store_level=store_level,
     )

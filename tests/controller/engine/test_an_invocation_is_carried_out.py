@@ -11,6 +11,7 @@ from jobs import action, invocation
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.policies.prewarm import StemCells
 from instar_controller.whisk.response import Response, Status
+from instar_controller.whisk.store_level import StoreLevel
 
 PRINTING = "def main(args):\n    print('hello')\n    return args\n"
 GATED = "def main(args):\n    reached.set()\n    gate.wait(60)\n    return {}\n"
@@ -42,7 +43,7 @@ def test_a_log_limit_of_zero_keeps_the_container_and_no_lines(engine: Engine) ->
 
 
 def test_a_namespace_that_wants_no_records_gets_none(engine: Engine) -> None:
-    engine.run(invocation(keeps_record=False))
+    engine.run(invocation(store_level=StoreLevel.NEVER))
     kept = invocation()
     engine.run(kept)
     assert engine.record().activation_id == kept.activation_id

@@ -43,6 +43,7 @@ from instar_controller.whisk.limits import Limits
 from instar_controller.whisk.manifest import Manifest
 from instar_controller.whisk.manifest import parse as parse_manifest
 from instar_controller.whisk.response import Outcome
+from instar_controller.whisk.store_level import StoreLevels
 from instar_controller.whisk.values import Json
 
 WAIT_S = 10.0  # for anything that is sure to happen
@@ -297,6 +298,7 @@ class Life:
     manifest: Manifest = MANIFEST
     instance: InvokerInstance = INSTANCE
     runs_health_tests: bool = False
+    store_levels: StoreLevels = field(default_factory=StoreLevels)
     with_events: bool = False
     bus: Bus | None = None  # None: the cluster's, as it is
     records: Backlog | None = None  # None: straight into the cluster's database
@@ -328,6 +330,7 @@ class Life:
             limits=self.limits,
             keys={},
             runs_health_tests=self.runs_health_tests,
+            store_levels=self.store_levels,
         )
         self.node = Node(
             self.bus or cluster.bus,
