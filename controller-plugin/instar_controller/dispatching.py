@@ -94,9 +94,10 @@ def serve(settings: DispatcherSettings, environment: Mapping[str, str], announce
                 "the bus", cluster_parts.open_on(bus, program.bus, dispatcher.open), stopping, announce
             )
             if program.database.plans is not None:
-                stack.enter_context(
+                registry = stack.enter_context(
                     sharing_plans.registered(program, settings.manifest, connection, environment, owner=name)
                 )
+                sharing_plans.watch_planning(metrics, registry)
             dispatcher.start()
             stack.callback(dispatcher.close, drain_s=program.drain_s)
             registration.start()

@@ -135,13 +135,16 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         )
         plans: Plans = NoPlans()
         if settings.planning is not None:
-            plans = stack.enter_context(sharing_plans.offered(program, settings.planning, environment))
+            shared = stack.enter_context(sharing_plans.offered(program, settings.planning, environment))
+            sharing_plans.watch_offers(parts.metrics, shared)
+            plans = shared
         if program.database.plans is not None and isinstance(settings.role, InstanceSettings):
-            stack.enter_context(  # behind dispatchers they see to it
+            registry = stack.enter_context(  # behind dispatchers they see to it
                 sharing_plans.registered(
                     program, settings.manifest, parts.connection, environment, owner=settings.name
                 )
             )
+            sharing_plans.watch_planning(parts.metrics, registry)
         experience = Experience(plans)
         engine = Invoker(
             containers,
@@ -170,10 +173,10 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
                 limits=settings.limits,
                 keys=settings.keys,
                 runs_health_tests=_runs_health_tests(settings.manifest, kinds_with_image),
+                store_levels=settings.store_levels,
             ),
             engine,
             parts.keeper,
-                store_levels=settings.store_levels,
             clock,
             parts.metrics,
             AckTopics(Topics(program.bus.prefix).completed, roles.events_topic(program.bus)),

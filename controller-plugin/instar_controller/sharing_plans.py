@@ -7,6 +7,7 @@ models are loaded, as they are where nobody plans.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 from collections.abc import Collection, Iterator, Mapping
 
@@ -17,6 +18,7 @@ from instar_controller.clients.couch.connection import Connection
 from instar_controller.clients.couch.database import Database
 from instar_controller.clients.couch.documents import CouchDocuments
 from instar_controller.clients.couch.entities import CouchEntities
+from instar_controller.clients.metrics import Metrics
 from instar_controller.clients.models import Surroundings
 from instar_controller.clients.plan_views import DESIGN
 from instar_controller.cluster_settings import ProgramSettings
@@ -72,6 +74,41 @@ def registered(
     with contextlib.closing(registry):
         registry.start()
         yield registry
+
+
+def watch_offers(metrics: Metrics, plans: SharedPlans) -> None:
+    """Have it told how the plans of a node are used, whenever somebody reads the metrics."""
+
+    def known() -> Mapping[str, float]:
+        return {"in memory": plans.at_hand, "in the database": plans.plans - plans.at_hand}
+
+    metrics.watch("instar_planned_actions", "Actions with models that plans are known for.", lambda: plans.actions)
+    metrics.watch_each("instar_plans", "Plans between two models, by where they are.", "where", known)
+    metrics.count_each(
+        "instar_plan_lookups_total",
+        "Pairs of models whose plan was asked for when a job needed a container, by what was found.",
+        "found",
+        lambda: dataclasses.asdict(plans.lookups),
+    )
+
+
+def watch_planning(metrics: Metrics, registry: SharedRegistry) -> None:
+    """Have it told what this program has planned, whenever somebody reads the metrics."""
+
+    def pairs() -> Mapping[str, float]:
+        effort = registry.effort
+        return {
+            "plan": effort.planned,
+            "load": effort.instead,
+            "failed": effort.failed,
+            "known already": effort.found,
+        }
+
+    metrics.watch(
+        "instar_planning", "Whether it is this program that makes plans.", lambda: float(registry.is_working)
+    )
+    metrics.count_each("instar_planned_pairs_total", "Pairs of models, by what came of planning.", "outcome", pairs)
+    metrics.count("instar_planning_seconds_total", "Processor time of planning.", lambda: registry.effort.planning_s)
 
 
 def _documents(program: ProgramSettings) -> CouchDocuments:

@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, ProcessCollector, generate_latest
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.values import Json
@@ -98,6 +98,14 @@ class Metrics:
         """Ask for these values, by the value of a label, whenever somebody reads."""
         self._registry.register(_Watched(name, meaning, label, values))
 
+    def count(self, name: str, meaning: str, value: Callable[[], float]) -> None:
+        """The same for a value that only grows while the program lasts; its name ends in `_total`."""
+        self._registry.register(_Watched(name, meaning, "", lambda: {"": value()}, CounterMetricFamily))
+
+    def count_each(self, name: str, meaning: str, label: str, values: Values) -> None:
+        """The same for values that only grow, by the value of a label."""
+        self._registry.register(_Watched(name, meaning, label, values, CounterMetricFamily))
+
     def count_log(self) -> logging.Handler:
         """A handler that counts what is logged as a warning or worse."""
         return _Counting(self._troubles)
@@ -116,17 +124,25 @@ class Metrics:
 class _Watched:
     """A collector that asks. What cannot be had now is left out."""
 
-    def __init__(self, name: str, meaning: str, label: str, values: Values) -> None:
+    def __init__(
+        self,
+        name: str,
+        meaning: str,
+        label: str,
+        values: Values,
+        family: type[GaugeMetricFamily] | type[CounterMetricFamily] = GaugeMetricFamily,
+    ) -> None:
         self._name = name
         self._meaning = meaning
         self._labels = [label] if label else []
         self._values = values
+        self._family = family
 
     def describe(self) -> Iterable[Metric]:
-        return [GaugeMetricFamily(self._name, self._meaning, labels=self._labels)]
+        return [self._family(self._name, self._meaning, labels=self._labels)]
 
     def collect(self) -> Iterable[Metric]:
-        family = GaugeMetricFamily(self._name, self._meaning, labels=self._labels)
+        family = self._family(self._name, self._meaning, labels=self._labels)
         try:
             values = self._values()
         except Exception:  # whoever is asked has a mistake: the other numbers are worth more than an error page

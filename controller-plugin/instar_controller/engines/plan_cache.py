@@ -9,12 +9,22 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
 
 from instar_controller.clients.plans import Answer, KeptPlan
 
 Pair = tuple[str, str]  # digests of source and target
 
 OVERHEAD_BYTES = 600  # of an entry beside its plan
+
+
+@dataclass(frozen=True, slots=True)
+class Lookups:
+    """How often a pair of models was asked for, by what was found."""
+
+    hit: int = 0  # the plan is at hand
+    miss: int = 0  # there is one, and it has to be fetched first
+    none: int = 0  # nobody knows of one: it is not made yet, or loading is no slower
 
 
 class PlanCache:
@@ -29,6 +39,7 @@ class PlanCache:
         self._elsewhere: set[Pair] = set()  # known, and not at hand
         self._asked: set[Pair] = set()  # of those, the ones that are on their way
         self._bytes = 0
+        self._lookups = Lookups()
 
     def __len__(self) -> int:
         return len(self._plans)
@@ -37,6 +48,11 @@ class PlanCache:
     def known(self) -> int:
         """How many plans there are, at hand or not."""
         return len(self._plans) + len(self._elsewhere)
+
+    @property
+    def lookups(self) -> Lookups:
+        """What was asked for since the start."""
+        return self._lookups
 
     @property
     def nbytes(self) -> int:
@@ -50,7 +66,12 @@ class PlanCache:
             plan = self._plans.get(pair)
             if plan is not None:
                 self._plans.move_to_end(pair)
+                self._lookups = replace(self._lookups, hit=self._lookups.hit + 1)
                 return plan
+            if pair in self._elsewhere:
+                self._lookups = replace(self._lookups, miss=self._lookups.miss + 1)
+            else:
+                self._lookups = replace(self._lookups, none=self._lookups.none + 1)
             is_missed = pair in self._elsewhere and pair not in self._asked
             if is_missed:
                 self._asked.add(pair)

@@ -11,6 +11,7 @@ import multiprocessing
 import os
 import signal
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
@@ -61,6 +62,14 @@ class Unkept:
 Result = Answer | Lost | Failed | Unread | Unkept
 
 
+@dataclass(frozen=True, slots=True)
+class Results:
+    """A result for each pair that a process was given, and the processor time that they took together."""
+
+    results: Sequence[Result]
+    planning_s: float
+
+
 def begin() -> None:
     """Prepare this process for `plan`."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all processes of a terminal; the parent ends us
@@ -68,9 +77,11 @@ def begin() -> None:
     threading.Thread(target=_end_with_parent, name="instar-lifeline", daemon=True).start()
 
 
-def plan(repository: Repository, costs: Costs, key: str, pairs: Sequence[Pair]) -> list[Result]:
-    """A result for each pair. Does not raise."""
-    return [_plan(repository, costs, key, *pair) for pair in pairs]
+def plan(repository: Repository, costs: Costs, key: str, pairs: Sequence[Pair]) -> Results:
+    """Plan each pair. Does not raise."""
+    begun_s = time.thread_time()
+    results = [_plan(repository, costs, key, *pair) for pair in pairs]
+    return Results(results, time.thread_time() - begun_s)
 
 
 def _plan(repository: Repository, costs: Costs, key: str, source: str, target: str) -> Result:

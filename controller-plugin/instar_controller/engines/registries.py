@@ -14,6 +14,7 @@ from instar.package import Package
 from instar.plan.costs import Costs
 from instar_controller.clients import plans
 from instar_controller.clients.plans import Answer, KeptPlan
+from instar_controller.engines.effort import Effort
 from instar_controller.engines.registry import Registry
 from instar_controller.engines.repository import Repository
 
@@ -35,6 +36,8 @@ class Registries:
         self._registries: dict[str, Registry] = {}  # by the key of their costs
         self._names: dict[str, str] = {}
         self._models: dict[str, bytes] = {}
+        self._leaving: list[Registry] = []  # that are being closed, and plan a last batch
+        self._past = Effort()  # of those that were
 
     @property
     def models(self) -> frozenset[str]:
@@ -54,15 +57,18 @@ class Registries:
         return sum(registry.plans for registry in self._all())
 
     @property
-    def computed(self) -> int:
-        """How many pairs were planned here, rather than found in the repository."""
-        return sum(registry.computed for registry in self._all())
+    def effort(self) -> Effort:
+        """What was planned so far, for all kinds of devices."""
+        with self._lock:
+            registries = [*self._registries.values(), *self._leaving]
+            return sum((registry.effort for registry in registries), self._past)
 
     def plan_for(self, costs: Collection[Costs]) -> None:
         """Have plans made at these costs, and at no others."""
         wanted = {plans.key_of(each): each for each in costs}
         with self._lock:
             gone = [self._registries.pop(key) for key in list(self._registries) if key not in wanted]
+            self._leaving += gone
             for key in [key for key in wanted if key not in self._registries]:
                 registry = Registry(
                     self._repository,
@@ -76,6 +82,9 @@ class Registries:
                 self._registries[key] = registry
         for registry in gone:
             registry.close()
+            with self._lock:
+                self._leaving.remove(registry)
+                self._past += registry.effort
 
     def register(self, name: str, model: Package) -> str:
         """See `registrar.Models`."""

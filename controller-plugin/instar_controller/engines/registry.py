@@ -28,8 +28,9 @@ from instar.plan.plans import LoadInstead
 from instar_controller.clients import plans
 from instar_controller.clients.plans import Answer, KeptPlan
 from instar_controller.engines import planning
+from instar_controller.engines.effort import Effort
 from instar_controller.engines.pauses import Pause
-from instar_controller.engines.planning import Failed, Lost, Pair, Result, Unkept, Unread
+from instar_controller.engines.planning import Failed, Lost, Pair, Result, Results, Unkept, Unread
 from instar_controller.engines.repository import Repository
 from instar_controller.errors import StoreError
 
@@ -53,7 +54,7 @@ class _Batch:
 
     pairs: Sequence[Pair]
     pool: ProcessPoolExecutor | None
-    future: Future[list[Result]]
+    future: Future[Results]
 
 
 class Registry:
@@ -88,7 +89,7 @@ class Registry:
         self._unkept: dict[Pair, Answer] = {}
         self._reading = Pause(FIRST_PAUSE_S, LONGEST_PAUSE_S)
         self._writing = Pause(FIRST_PAUSE_S, LONGEST_PAUSE_S)
-        self._computed = 0
+        self._effort = Effort()
         self._pool: ProcessPoolExecutor | None = None  # and what comes out of `_events` is the thread's, too
         self._events: SimpleQueue[_Batch | None] = SimpleQueue()  # None: look around
         self._is_closed = False
@@ -102,9 +103,14 @@ class Registry:
             return frozenset(self._models)
 
     @property
+    def effort(self) -> Effort:
+        """What was planned so far."""
+        return self._effort
+
+    @property
     def computed(self) -> int:
         """How many pairs were planned here, rather than found in the repository."""
-        return self._computed
+        return self._effort.computed
 
     @property
     def plans(self) -> int:
@@ -258,6 +264,7 @@ class Registry:
                 self._reading.succeeded()
             for pair in pairs:
                 if pair in found:
+                    self._spend(Effort(found=1))
                     self._keep(pair, found[pair])
                 else:
                     self._absent.append(pair)
@@ -308,7 +315,9 @@ class Registry:
     def _settle(self, batch: _Batch) -> None:
         error = batch.future.exception()
         if error is None:
-            results = batch.future.result()
+            done = batch.future.result()
+            results = done.results
+            self._spend(Effort(planning_s=done.planning_s))
             if not any(isinstance(result, Unread) for result in results):
                 self._reading.succeeded()
             for digest in {result.digest for result in results if isinstance(result, Lost)}:
@@ -327,10 +336,10 @@ class Registry:
     def _take(self, pair: Pair, result: Result) -> None:
         match result:
             case KeptPlan() | LoadInstead():
-                self._computed += 1
+                self._spend(_computed(result))
                 self._keep(pair, result)
             case Unkept(answer, reason):
-                self._computed += 1
+                self._spend(_computed(answer))
                 self._keep(pair, answer)
                 self._unkept[pair] = answer
                 self._not_kept(reason)
@@ -374,9 +383,18 @@ class Registry:
 
     def _give_up(self, pair: Pair, reason: str) -> None:
         logger.error("there is no plan from %s to %s, so that is loaded: %s", *pair, reason)
+        self._spend(Effort(failed=1))
         with self._changed:
             del self._begun[pair]
             self._changed.notify_all()
 
+    def _spend(self, effort: Effort) -> None:
+        """For the registry's thread only."""
+        self._effort += effort
+
     def _is_wanted(self, pair: Pair) -> bool:
         return all(digest in self._models for digest in pair)
+
+
+def _computed(answer: Answer) -> Effort:
+    return Effort(planned=1) if isinstance(answer, KeptPlan) else Effort(instead=1)

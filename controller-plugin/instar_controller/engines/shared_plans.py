@@ -23,7 +23,7 @@ from instar_controller.cluster_ports import Documents
 from instar_controller.engines.enrolment import Enrolment
 from instar_controller.engines.feed import Batch, Feed
 from instar_controller.engines.pauses import Pause
-from instar_controller.engines.plan_cache import Pair, PlanCache
+from instar_controller.engines.plan_cache import Lookups, Pair, PlanCache
 from instar_controller.errors import StoreError
 from instar_controller.policies.estimates import PlanOffer
 from instar_controller.whisk.invocation import ContainerKey
@@ -100,6 +100,21 @@ class SharedPlans:
     def plans(self) -> int:
         """How many plans are known, at hand or not."""
         return self._cache.known
+
+    @property
+    def at_hand(self) -> int:
+        """How many of them are in memory."""
+        return len(self._cache)
+
+    @property
+    def actions(self) -> int:
+        """How many actions with models are known."""
+        return self._enrolment.actions
+
+    @property
+    def lookups(self) -> Lookups:
+        """How often a plan between two models was asked for, by what was found."""
+        return self._cache.lookups
 
     def wait_for(self, predicate: Callable[[], bool], timeout_s: float) -> bool:
         """Wait until something is so, which is looked at after all news; for tests and for who starts a node."""

@@ -21,6 +21,7 @@ from instar_controller.clients.models import Surroundings
 from instar_controller.clients.notes import Notes
 from instar_controller.clients.plan_documents import PlanDocuments
 from instar_controller.cluster_ports import Documents, Entities
+from instar_controller.engines.effort import Effort
 from instar_controller.engines.follower import Planned
 from instar_controller.engines.pauses import Pause
 from instar_controller.engines.registering import Ground, Turn
@@ -84,20 +85,27 @@ class SharedRegistry:
         self._candidate = Candidate(notes, CLAIM, owner=owner, term_s=settings.term_s)
         self._pause = Pause(settings.first_pause_s, settings.longest_pause_s)
         self._stopped = threading.Event()
+        self._is_working = False
+        self._counting = threading.Lock()  # for what follows
         self._turn: Turn | None = None
-        self._computed = 0  # in earlier turns
+        self._past = Effort()  # in earlier turns
         self._thread = threading.Thread(target=self._run, name="instar-shared-registry", daemon=True)
 
     @property
     def is_working(self) -> bool:
         """Whether it is this process's turn."""
-        return self._turn is not None
+        return self._is_working
 
     @property
     def computed(self) -> int:
         """How many pairs were planned by this process."""
-        turn = self._turn
-        return self._computed + (0 if turn is None else turn.registries.computed)
+        return self.effort.computed
+
+    @property
+    def effort(self) -> Effort:
+        """What was planned by this process so far."""
+        with self._counting:
+            return self._past if self._turn is None else self._past + self._turn.registries.effort
 
     def start(self) -> None:
         """Begin, in a thread of its own."""
@@ -128,16 +136,22 @@ class SharedRegistry:
     def _work(self, tenure: Tenure) -> None:
         """As long as it is held. Raises `StoreError` if it cannot begin."""
         turn = Turn(self._ground, lambda: tenure.is_held and not self._stopped.is_set(), self._on_planned)
-        with contextlib.closing(turn):
-            turn.begin()
-            logger.info("this process registers the models of actions now")
+        with self._counting:
             self._turn = turn
-            try:
-                while tenure.is_held and not self._stopped.is_set():
-                    self._step(turn)
-            finally:
+        try:
+            with contextlib.closing(turn):
+                turn.begin()
+                logger.info("this process registers the models of actions now")
+                self._is_working = True
+                try:
+                    while tenure.is_held and not self._stopped.is_set():
+                        self._step(turn)
+                finally:
+                    self._is_working = False
+        finally:
+            with self._counting:
                 self._turn = None
-                self._computed += turn.registries.computed
+                self._past += turn.registries.effort
 
     def _step(self, turn: Turn) -> None:
         try:

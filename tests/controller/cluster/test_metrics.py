@@ -98,6 +98,14 @@ def test_the_state_of_a_moment_is_asked_for_when_somebody_reads(metrics: Metrics
     assert value(metrics, "instar_records_waiting") == 2
 
 
+def test_what_only_grows_is_a_counter(metrics: Metrics) -> None:
+    metrics.count_each("instar_pairs_total", "Pairs.", "outcome", lambda: {"plan": 3.0})
+    metrics.count("instar_planning_seconds_total", "Seconds.", lambda: 0.5)
+    assert value(metrics, "instar_pairs_total", outcome="plan") == 3
+    assert value(metrics, "instar_planning_seconds_total") == 0.5
+    assert "# TYPE instar_pairs_total counter" in metrics.exposition().decode()
+
+
 def test_what_cannot_be_told_now_hides_nothing_else(metrics: Metrics, caplog: pytest.LogCaptureFixture) -> None:
     def broken() -> float:
         raise RuntimeError("gone")

@@ -13,7 +13,7 @@ from instar_controller import cluster_variables, variables
 from instar_controller.clients.metrics import Metrics
 from instar_controller.whisk import manifest as manifests
 
-PROGRAMS = ("invoking", "dispatching", "cluster_parts")  # what has values of a moment watched
+PROGRAMS = ("invoking", "dispatching", "cluster_parts", "sharing_plans")  # what has values of a moment watched
 README = (names.DEPLOY / "README.md").read_text(encoding="utf-8")
 
 
@@ -34,7 +34,7 @@ def test_every_metric_is_explained_and_no_other() -> None:
     rows = re.findall(r"^\| (`instar_.*?) \|", README, re.MULTILINE)
     explained = {name for row in rows for name in re.findall(r"`(instar_[a-z_]+)", row)}
     always = re.findall(r"^# TYPE (instar_\w+)", Metrics().exposition().decode(), re.MULTILINE)
-    watched = re.findall(r"watch(?:_each)?\(\s*\"(instar_\w+)\"", "".join(map(_source, PROGRAMS)))
+    watched = re.findall(r"(?:watch|count)(?:_each)?\(\s*\"(instar_\w+)\"", "".join(map(_source, PROGRAMS)))
     assert watched
     assert explained == {*watched, *always} - {name for name in always if name.endswith("_created")}
 

@@ -71,6 +71,7 @@ def test_for_costs_that_hold_no_more_nothing_is_planned(
     registries.register("b", second)
     settle(registries, idle, 4)
     assert kept(repository, packages, key_of(CHEAP)) == 1
+    assert registries.effort.planned == 1 + 4  # for whatever kind, and whether or not it is planned for any more
 
 
 def test_a_model_stays_as_long_as_one_of_its_names(registries: Registries, idle: threading.Semaphore) -> None:

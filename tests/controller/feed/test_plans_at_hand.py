@@ -15,7 +15,7 @@ from instar_controller.clients.notes import Notes
 from instar_controller.clients.plan_documents import PlanDocuments
 from instar_controller.clients.plans import KeptPlan, key_of
 from instar_controller.clients.roll import Entry, Roll
-from instar_controller.engines.plan_cache import OVERHEAD_BYTES, Pair, PlanCache
+from instar_controller.engines.plan_cache import OVERHEAD_BYTES, Lookups, Pair, PlanCache
 from instar_controller.whisk.invocation import ContainerKey
 
 Begin = Callable[[Any], Any]
@@ -65,6 +65,15 @@ def test_what_nobody_planned_or_is_no_plan_is_not_asked_for() -> None:
     cache.put(B, None)
     assert cache.answer_for(*A) is cache.answer_for(*B) is cache.answer_for(*C) is None
     assert (missed, cache.known, cache.nbytes) == ([], 0, 0)
+
+
+def test_what_was_asked_for_is_counted_by_what_was_found() -> None:
+    cache = PlanCache(1500, lambda _: None)
+    cache.put(A, plan(1000))
+    cache.put(B, plan(1000))  # A makes room
+    for pair in (A, A, B, B, B, C):
+        cache.answer_for(*pair)
+    assert cache.lookups == Lookups(hit=3, miss=2, none=1)
 
 
 def test_a_plan_that_never_fits_is_known_and_nothing_else_goes_for_it_for_ever() -> None:

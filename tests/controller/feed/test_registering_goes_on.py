@@ -54,6 +54,7 @@ def test_a_restart_goes_on_from_where_the_last_one_ended_and_plans_nothing_again
     assert cluster.await_planned(3) == Planned(actions=3, models=3, plans=9)
     assert first.computed == 9
     first.close()
+    assert (first.is_working, first.computed) == (False, 9)
     position = cluster.stored()["feed:whisks"]["position"]
     cluster.delete("a")
     *_, fourth = models(4)
