@@ -69,6 +69,9 @@ class Subscription(Protocol):
     def positions(self) -> Mapping[int, Position]:
         """What the group had last committed when this reader began, by partition; those without any are left out."""
 
+    def ends(self) -> Mapping[int, int]:
+        """Where each partition ended when this reader began: the offset that its next message was to have."""
+
     def close(self) -> None:
         """Read no more. Commits nothing."""
 
@@ -97,6 +100,28 @@ class Bus(Protocol):
 
     def close(self) -> None:
         """Send what is on its way, as far as that is quickly done, and let go."""
+
+
+@dataclass(frozen=True, slots=True)
+class SlateLine:
+    """How far one life of a node had come in its topic, by partition, when it wrote this. Its serial numbers grow."""
+
+    life: str
+    serial: int
+    positions: Mapping[int, Position]
+
+
+class Slate(Protocol):
+    """Where a node notes from message to message how far it has come. What is written outlives the program that has
+    written it, and need not outlive the machine. For one thread at a time.
+    """
+
+    def read(self, life: str) -> SlateLine | None:
+        """The last line of this life; None if there is none any more, or the machine has started anew since. It is
+        still there after the next `write`. Raises `StoreError`."""
+
+    def write(self, line: SlateLine) -> None:
+        """Keep this line, and the last one before it. Raises `StoreError`; then that one is still there."""
 
 
 @dataclass(frozen=True, slots=True)

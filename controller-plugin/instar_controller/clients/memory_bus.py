@@ -209,6 +209,7 @@ class _MemorySubscription:
         self._begin = begin
         self._began_with = bus._kept(topic, group)
         self._is_closed = False
+        self._ends = {partition: len(log) for partition, log in enumerate(bus._topic(topic, "").logs)}
         self._next: dict[int, int] = {}
         for partition, log in enumerate(bus._topic(topic, "").logs):
             position = self._began_with.get(partition)
@@ -240,6 +241,9 @@ class _MemorySubscription:
 
     def positions(self) -> Mapping[int, Position]:
         return dict(self._began_with)
+
+    def ends(self) -> Mapping[int, int]:
+        return dict(self._ends)
 
     def close(self) -> None:
         with self._bus._changed:

@@ -1,12 +1,13 @@
 """Reads a node's topic of work, and hands each message over, once.
 
-One rule: a message is begun only after it was committed that it has been handed over, so a crash never runs it twice.
-One whose action may be run again, or that nobody could look up yet, stays open in what is committed
-(`policies/offsets`), and is read again after a crash; everything else is not.
+One rule: a message is begun only after it was kept that it has been handed over (`engines/reserving`), so a crash
+never runs it twice. One whose action may be run again, or that nobody could look up yet, stays open in what is kept
+(`policies/offsets`), and is read again after a crash; everything else is not. One that may have been begun before, as
+nobody knows any more, is begun only if its action may be run again.
 
 No more is read than there is room for: neither more messages than may be unfinished, nor any while records pile up.
-So nobody is ever told that we are overloaded; work waits in its topic, where it is safe. One thread reads, commits
-and begins; it waits for the database only a moment, so that work which is known does not wait for work which is not.
+So nobody is ever told that we are overloaded; work waits in its topic, where it is safe. One thread reads, keeps and
+begins; it waits for the database only a moment, so that work which is known does not wait for work which is not.
 """
 
 from __future__ import annotations
@@ -21,11 +22,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
-from instar_controller.cluster_ports import Bus, From, Message, Subscription
+from instar_controller.cluster_ports import Bus, From, Message, Slate, Subscription
 from instar_controller.engines.acknowledging import Observer
 from instar_controller.engines.bookmark import Bookmark
 from instar_controller.engines.duplicates import Duplicates
 from instar_controller.engines.preparing import Prepared, Runnable
+from instar_controller.engines.reserving import Reserving
 from instar_controller.engines.sources import Assignment, Source
 from instar_controller.errors import BusError, MalformedError
 from instar_controller.policies.offsets import Place
@@ -75,8 +77,15 @@ class Intake:
     """The reader of one source. `start` it, `stop` it, and `close` it once everything is finished."""
 
     def __init__(
-        self, bus: Bus, source: Source, desk: Desk, observer: Observer, settings: IntakeSettings | None = None
+        self,
+        bus: Bus,
+        source: Source,
+        desk: Desk,
+        observer: Observer,
+        settings: IntakeSettings | None = None,
+        slate: Slate | None = None,
     ) -> None:
+        """Without a slate each message is committed on its own before it is begun."""
         self._bus = bus
         self._source = source
         self._desk = desk
@@ -92,9 +101,9 @@ class Intake:
         self._has_stopped = False
         self._is_closing = False
         # What follows is the reader's alone.
-        self._bookmark = Bookmark()
+        self._bookmark = Bookmark(Reserving(slate))
         self._due: list[tuple[Arrival, Prepared]] = []
-        self._taken: list[Assignment] = []  # since the last commit
+        self._taken: list[Assignment] = []  # since something was kept last
         self._begun_lookups = 0
         self._failures = 0
         self._hands = ThreadPoolExecutor(self._settings.lookups, "instar-lookup")
@@ -120,8 +129,8 @@ class Intake:
             )
 
     def close(self) -> None:
-        """Commit for the last time, and let go. What was not begun never is; it stays open if we are the ones to run
-        it again, as does what is not finished and may be run again.
+        """Have the bus know how far we are, and let go. What was not begun never is; it stays open if we are the ones
+        to run it again, as does what is not finished and may be run again.
         """
         self.stop()
         with self._changed:
@@ -170,12 +179,11 @@ class Intake:
         while not self._is_stopping:
             try:
                 reader = self._bus.subscribe(self._source.topic, self._source.group, begin=From.EARLIEST)
-                kept = reader.positions()
             except BusError as error:
                 self._failed(error)
                 continue
             self._failures = 0
-            self._bookmark.resume(kept, runs_again=self._source.runs_again)
+            self._bookmark.resume(reader, runs_again=self._source.runs_again)
             self._source.begin(self._bookmark.handed)
             return reader
         return None
@@ -192,6 +200,8 @@ class Intake:
                     self._wait_for_lookups()
             self._collect()
             self._hand_over(reader)
+            if self._bookmark.is_due:
+                self._settle(reader)
 
     def _stopped(self) -> None:
         with self._changed:
@@ -199,7 +209,8 @@ class Intake:
             self._changed.notify_all()
 
     def _finish_off(self, reader: Subscription) -> None:
-        """What was read is still begun; then everything that finishes is committed, until we are closed."""
+        """What was read is still begun; then everything that finishes is kept, until we are closed."""
+        self._settle(reader)
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._is_closing or self._prepared or self._closed or self._due)
@@ -208,8 +219,7 @@ class Intake:
             if is_last:
                 break
             self._hand_over(reader)
-        if self._source.runs_again:
-            self._commit(reader)
+        self._settle(reader)
 
     def _room(self) -> int:
         """How many messages may be read now; waits a while if that is none."""
@@ -306,13 +316,16 @@ class Intake:
             self._bookmark.close(place)
 
     def _hand_over(self, reader: Subscription) -> None:
-        """Commit, and begin what is due."""
+        """Have it kept that what is due is handed over, and begin it."""
         for_good = [arrival.place for arrival, prepared in self._due if not self._may_run_again(prepared)]
-        if not self._commit(reader, for_good):
+        if not self._keep(reader, for_good):
             return  # what is due stays so, and is not handed over
         due, self._due = self._due, []
         for arrival, prepared in due:
-            self._begin(arrival, prepared)
+            if arrival.place.is_doubtful and not self._may_run_again(prepared):
+                self._leave(arrival, "in doubt", "it may have been begun by an earlier life")
+            else:
+                self._begin(arrival, prepared)
 
     def _may_run_again(self, prepared: Prepared) -> bool:
         return self._source.runs_again and isinstance(prepared, Runnable) and prepared.may_run_again
@@ -321,15 +334,18 @@ class Intake:
         if self._source.may_act(arrival.assignment):
             self._desk.begin(arrival, prepared)
             return
-        logger.warning("activation %s is not begun: it is somebody else's now", arrival.assignment.message)
-        self._observer.read("fenced")
         self._source.give_up(arrival.assignment)
+        self._leave(arrival, "fenced", "it is somebody else's now")
+
+    def _leave(self, arrival: Arrival, fate: str, why: str) -> None:
+        logger.warning("activation %s is not begun: %s", arrival.assignment.message, why)
+        self._observer.read(fate)
         self.finished(arrival)
 
-    def _commit(self, reader: Subscription, places: Iterable[Place] = ()) -> bool:
-        """Whether the bus knows how far we are, these places closed."""
+    def _keep(self, reader: Subscription, places: Iterable[Place]) -> bool:
+        """Whether it is kept how far we are, these places closed."""
         try:
-            is_news = self._bookmark.commit(reader, places)
+            is_news = self._bookmark.keep(reader, places)
         except BusError as error:
             self._failed(error)
             return False
@@ -338,6 +354,15 @@ class Intake:
             taken, self._taken = self._taken, []
             self._source.take_over(self._bookmark.handed, taken)
         return True
+
+    def _settle(self, reader: Subscription) -> None:
+        """Have the bus itself know how far we are, if we are the ones to go on there."""
+        if not self._source.runs_again:
+            return
+        try:
+            self._bookmark.settle(reader)
+        except BusError as error:
+            self._failed(error)
 
     def _failed(self, error: BusError) -> None:
         """The bus has failed us: wait a while, longer each time."""

@@ -77,6 +77,9 @@ class MortalSubscription:
     def positions(self) -> Mapping[int, Position]:
         return self._inner.positions()
 
+    def ends(self) -> Mapping[int, int]:
+        return self._inner.ends()
+
     def close(self) -> None:
         self._inner.close()
 

@@ -40,6 +40,7 @@ class KafkaSubscription:
         self._answer_s = settings.answer_s
         self._what = f"topic {topic} cannot be read by {group}"
         self._next: dict[int, int] = {}  # by partition
+        self._ends: dict[int, int] = {}
         self._lost: dict[int, str] = {}  # where we have to begin anew, and why
         with failures.translated(self._what):
             self._consumer = Consumer({**settings.of_reader(group), "error_cb": pulse.failed})
@@ -85,6 +86,9 @@ class KafkaSubscription:
     def positions(self) -> Mapping[int, Position]:
         return dict(self._began_with)
 
+    def ends(self) -> Mapping[int, int]:
+        return dict(self._ends)
+
     def close(self) -> None:
         self._consumer.close()
 
@@ -110,6 +114,7 @@ class KafkaSubscription:
                 self._say_lost(each.partition, position.offset, f"it has {low} to {high}")
                 each.offset = start
             self._next[each.partition] = each.offset
+            self._ends[each.partition] = high
         self._consumer.assign(partitions)
         return committed
 
