@@ -87,12 +87,7 @@ class Spool:
                 self._fd = fd
                 last += 1
             size = self._files[last]
-            try:
-                _write_all(self._fd, line, size)
-            except OSError:
-                with contextlib.suppress(OSError):
-                    os.ftruncate(self._fd, size)  # or the next line would begin in the middle of this one
-                raise
+            _append(self._fd, line, size)
             self._files[last] = size + len(line)
 
     def take(self, most: int, most_bytes: int) -> Sequence[Record]:
@@ -144,8 +139,9 @@ class Spool:
     def set_aside(self, record: Record, reason: str) -> None:
         """Keep a record that the database will never take, where people find it. Raises `StoreError`."""
         note = json.dumps({"id": record.id, "reason": reason}, ensure_ascii=False).encode()
-        with self._translated("write to"), (self._folder / SET_ASIDE).open("ab") as file:
-            file.write(note[:-1] + b', "record": ' + record.body + b"}\n")
+        line = note[:-1] + b', "record": ' + record.body + b"}\n"
+        with self._translated("write to"), (self._folder / SET_ASIDE).open("ab", buffering=0) as file:
+            _append(file.fileno(), line, file.tell())
 
     def close(self) -> None:
         """Let go of the folder. What has not been released is there for the next process."""
@@ -222,10 +218,16 @@ def _parsed(line: bytes) -> Record | None:
     return Record(json.loads(id), body)
 
 
-def _write_all(fd: int, line: bytes, offset: int) -> None:
+def _append(fd: int, line: bytes, size: int) -> None:
+    """Write a line at the end of a file of that size, or nothing of it. Raises `OSError`."""
     written = 0
-    while written < len(line):
-        written += os.pwrite(fd, line[written:], offset + written)
+    try:
+        while written < len(line):
+            written += os.pwrite(fd, line[written:], size + written)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, size)  # or the next line would begin in the middle of this one
+        raise
 
 
 def _read_lines(path: Path, offset: int, end: int, most_bytes: int) -> bytes:

@@ -27,7 +27,7 @@ from instar_controller.engines.debts import NOBODY, Debts, Hearer
 from instar_controller.engines.errand import Errand, Made, Spoiled, Unseen, Untouched
 from instar_controller.engines.orders import Command, Fail, Pause, Remove, Run, Start, StartKind, Transformation, Work
 from instar_controller.engines.scheduler import PoolSettings, Scheduler
-from instar_controller.errors import ContainerError, ImageError, OverloadedError, StoreError
+from instar_controller.errors import ContainerError, ImageError, OverloadedError
 from instar_controller.policies import estimates
 from instar_controller.policies.estimates import Estimate
 from instar_controller.policies.observations import Booted, Observation, Slept

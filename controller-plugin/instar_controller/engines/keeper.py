@@ -3,10 +3,11 @@
 One rule: a record that was taken is stored once, whatever happens to the database, the disk or this process. It goes
 to the spool first, which is a write into the page cache; one thread takes from there what has gathered and writes it
 as one batch. A batch whose answer was lost is written again, and a record that is there already is done. Only while
-the disk takes nothing do records wait in memory: few, and they would go with the process.
+the disk takes nothing do records wait in memory, and they would go with the process.
 
-It is bounded: beyond that `is_full`, and whoever takes work on should stop; records of work that is already under way
-are taken until memory is full as well. What becomes of a batch is decided in `policies/keeping`.
+It is bounded by what is taken on: beyond its limits it `is_full`, and whoever takes work on should stop. Records of
+work that is already under way are always taken: they are in memory as it is, and to refuse one is to lose it. What
+becomes of a batch is decided in `policies/keeping`.
 """
 
 from __future__ import annotations
@@ -41,11 +42,10 @@ class Shelf(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KeeperLimits:
-    """How much waits in memory while the disk takes nothing, and how long somebody may wait for room there."""
+    """How much waits in memory, while the disk takes nothing, before no more work should be taken on."""
 
     memory_records: int = 1000
     memory_bytes: int = 64 << 20
-    longest_put_s: float = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,7 @@ class KeeperCounts:
     retried: int = 0  # requests of those after which something had to be asked again
     unspooled: int = 0  # records that the disk did not take, for which memory had to do
     set_aside: int = 0  # records that the database will never take
+    not_set_aside: int = 0  # attempts to set one aside that the disk did not take
     torn: int = 0  # records of an earlier process that were not whole
     waiting_bytes: int = 0  # on the disk, to be taken from there
     in_hand: int = 0  # records in memory: of the batch that is being written, and such as are not on the disk
@@ -102,7 +103,7 @@ class Keeper:
         self._thread.start()
 
     def put_activation(self, activation: Activation) -> None:
-        """See `cluster_ports.Records`. Waits only if neither the disk nor memory has room."""
+        """See `cluster_ports.Records`. Waits for nothing but the disk."""
         document = stored_activation.document(activation, updated_ms=self._clock.now_ms())
         record = Record(str(document["_id"]), compact(document).encode())
         with self._changed:
@@ -234,36 +235,45 @@ class Keeper:
         return bool(more or self._suspects or self._pace.failures)
 
     def _carry_out(self, batch: Sequence[Record], answer: Answer, verdict: Verdict) -> None:
-        self._suspects.extend(verdict.suspects)
+        pace = verdict.pace
+        suspects = [*verdict.suspects]
         for record, reason in verdict.set_aside:
-            self._set_aside(record, reason)
-        again = {record.id for record in verdict.again} | {suspect.record.id for suspect in verdict.suspects}
+            if not self._has_set_aside(record, reason):  # it is asked for again, as seldom as anything that fails
+                suspects.append(Suspect(record, self._patience.most_stumbles, self._counts.kept, reason))
+                pace = replace(pace, failures=self._pace.failures + 1)
+        self._suspects.extend(suspects)
+        again = {record.id for record in verdict.again} | {suspect.record.id for suspect in suspects}
         with self._changed:
             for record in batch:
                 if record.id not in again:
                     self._not_on_disk.pop(record.id, None)
             self._changed.notify_all()
-        self._count(kept=verdict.kept, batches=1, retried=1 if again else 0, set_aside=len(verdict.set_aside))
-        self._tell(answer, verdict)
-        self._pace = verdict.pace
-        if verdict.pace.failures:
+        set_aside = len(verdict.set_aside) + len(verdict.suspects) - len(suspects)
+        self._count(kept=verdict.kept, batches=1, retried=1 if again else 0, set_aside=set_aside)
+        self._tell(answer, suspects, pace)
+        self._pace = pace
+        if pace.failures:
             self._secure()
 
-    def _set_aside(self, record: Record, reason: str) -> None:
-        logger.error("the database will not take the record %s, so it is set aside: %s", record.id, reason)
+    def _has_set_aside(self, record: Record, reason: str) -> bool:
+        """Whether it lies where people find it. If not, it has to wait for that."""
         try:
             self._spool.set_aside(record, reason)
         except StoreError as error:
-            logger.error("the record %s is lost: %s", record.id, error)
+            self._count(not_set_aside=1)
+            if _is_power_of_two(self._counts.not_set_aside):
+                logger.warning("the record %s cannot be set aside, and waits: %s", record.id, error)
+            return False
+        logger.error("the database will not take the record %s, so it is set aside: %s", record.id, reason)
+        return True
 
-    def _tell(self, answer: Answer, verdict: Verdict) -> None:
+    def _tell(self, answer: Answer, suspects: Sequence[Suspect], pace: Pace) -> None:
         """One line when it begins to fail, one when it goes on failing for much longer, one when that is over."""
-        failures = verdict.pace.failures
-        if self._pace.failures and not failures:
+        if self._pace.failures and not pace.failures:
             logger.info("records are written again, after %d failures", self._pace.failures)
-        elif _is_power_of_two(failures):
-            what = verdict.suspects[0].reason if isinstance(answer, Answered) else answer.reason
-            logger.warning("records cannot be written, and wait, failure %d: %s", failures, what)
+        elif _is_power_of_two(pace.failures):
+            what = suspects[0].reason if isinstance(answer, Answered) else answer.reason
+            logger.warning("records cannot be written, and wait, failure %d: %s", pace.failures, what)
 
     def _secure(self) -> None:
         """Records are going to stay for longer: have them on the disk, those too which it did not take at first."""
@@ -279,11 +289,10 @@ class Keeper:
             logger.debug("%s", error)  # whoever puts a record finds out
 
     def _remember(self, record: Record, error: StoreError) -> None:
-        """Keep a record in memory that the disk did not take. Raises `StoreError` if there is no room either."""
+        """Keep a record in memory that the disk did not take. Raises `StoreError` if the end was faster."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._fits(record) or self._is_closing, self._limits.longest_put_s):
-                raise StoreError(f"no room for the record {record.id}, nor in memory: {error}") from error
-            self._refuse_if_closing(record)
+            if self._is_closed:
+                raise StoreError(f"the record {record.id} comes too late, and the disk does not take it: {error}")
             self._not_on_disk[record.id] = record
             self._unlined.append(record)
         self._count(unspooled=1)
@@ -298,19 +307,9 @@ class Keeper:
         return True
 
     def _has_room(self) -> bool:
-        """Memory is for the records of work that is under way: half of it is left to those."""
         limits = self._limits
-        is_free = (
-            2 * len(self._not_on_disk) < limits.memory_records and 2 * self._memory_bytes() < limits.memory_bytes
-        )
+        is_free = len(self._not_on_disk) < limits.memory_records and self._memory_bytes() < limits.memory_bytes
         return self._is_closed or (is_free and not self._spool.is_full)
-
-    def _fits(self, record: Record) -> bool:
-        limits = self._limits
-        room_bytes = limits.memory_bytes - self._memory_bytes()
-        return not self._not_on_disk or (
-            len(self._not_on_disk) < limits.memory_records and len(record.body) <= room_bytes
-        )
 
     def _memory_bytes(self) -> int:
         return sum(len(record.body) for record in self._not_on_disk.values())

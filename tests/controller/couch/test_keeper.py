@@ -32,6 +32,11 @@ class FailingSpool(Spool):
             raise StoreError("No space left on device")
         super().append(record)
 
+    def set_aside(self, record: Record, reason: str) -> None:
+        if self.is_disk_full:
+            raise StoreError("No space left on device")
+        super().set_aside(record, reason)
+
 
 @pytest.fixture
 def shelf() -> DelicateShelf:
@@ -228,34 +233,48 @@ def test_while_the_disk_is_full_memory_has_to_do(keeper: Keeper, shelf: Delicate
     assert keeper.counts().in_hand == 0
 
 
-def test_memory_is_bounded_and_a_record_beyond_it_is_refused_in_words(shelf: DelicateShelf, tmp_path: Path) -> None:
-    limits = KeeperLimits(memory_records=10, longest_put_s=0.05)
+def test_beyond_its_bound_no_work_is_taken_on_and_what_is_under_way_loses_nothing(
+    shelf: DelicateShelf, tmp_path: Path
+) -> None:
     spool = FailingSpool(tmp_path)
     spool.is_disk_full = True
-    keeper = Keeper(shelf, spool, SystemClock(), patience=QUICK, limits=limits)
-    for number in range(10):
-        assert keeper.is_full() == (number >= 5)  # half of it is for work that is under way
+    keeper = Keeper(shelf, spool, SystemClock(), patience=QUICK, limits=KeeperLimits(memory_records=10))
+    for number in range(25):
+        assert keeper.is_full() == (number >= 10)
         keeper.put_activation(activation(number))
-    with pytest.raises(StoreError, match=r"no room .*, nor in memory: No space left on device"):
-        keeper.put_activation(activation(10))
-    keeper.start()
+    assert keeper.counts().in_hand == 25
+    drain(keeper)
+    assert not keeper.is_full()
+    assert stored(shelf) == {id_of(number) for number in range(25)}
     keeper.close(deadline_s=10)
-    assert stored(shelf) == {id_of(number) for number in range(10)}
 
 
-def test_a_put_waits_for_room_in_memory(shelf: DelicateShelf, tmp_path: Path) -> None:
+def test_the_bound_counts_bytes_too(shelf: DelicateShelf, tmp_path: Path) -> None:
     spool = FailingSpool(tmp_path)
     spool.is_disk_full = True
-    keeper = Keeper(shelf, spool, SystemClock(), patience=QUICK, limits=KeeperLimits(memory_records=1))
+    keeper = Keeper(shelf, spool, SystemClock(), limits=KeeperLimits(memory_bytes=1))
+    assert not keeper.is_full()
     keeper.put_activation(activation(1))
-    putting = threading.Thread(target=keeper.put_activation, args=(activation(2),))
-    putting.start()
+    assert keeper.is_full()
+    keeper.close(deadline_s=0)
+
+
+def test_a_record_that_cannot_be_set_aside_waits_for_room(
+    shelf: DelicateShelf, spool: FailingSpool, keeper: Keeper, tmp_path: Path
+) -> None:
+    shelf.refuses.add(id_of(1))
+    keeper.put_activation(activation(1))
+    keeper.put_activation(activation(2))
+    spool.is_disk_full = True
+    for _ in range(5):
+        assert keeper.write_batch()
+    counts = keeper.counts()
+    assert (counts.kept, counts.set_aside, counts.in_hand) == (1, 0, 1)
+    assert counts.not_set_aside >= 2
+    spool.is_disk_full = False
     drain(keeper)
-    putting.join(10)
-    assert not putting.is_alive()
-    drain(keeper)
-    keeper.close(deadline_s=10)
-    assert stored(shelf) == {id_of(1), id_of(2)}
+    assert (keeper.counts().set_aside, keeper.counts().in_hand) == (1, 0)
+    assert (tmp_path / SET_ASIDE).read_text(encoding="utf-8").count(id_of(1)) == 2  # once as its id, once in it
 
 
 def test_records_go_to_the_disk_as_soon_as_that_has_room(

@@ -165,6 +165,20 @@ def test_a_full_disk_is_told_and_leaves_whole_lines(tmp_path: Path) -> None:
         assert spool.torn == 0
 
 
+def test_what_cannot_be_set_aside_leaves_no_half_of_it(tmp_path: Path) -> None:
+    with opened(tmp_path) as spool:
+        spool.set_aside(record(1, 1000), "forbidden")
+        whole = (tmp_path / SET_ASIDE).read_bytes()
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (len(whole) + 500, hard))
+        try:
+            with pytest.raises(StoreError, match=r"cannot write to the records in .*; check its disk"):
+                spool.set_aside(record(2, 1000), "forbidden")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        assert (tmp_path / SET_ASIDE).read_bytes() == whole
+
+
 def test_one_process_owns_a_folder(tmp_path: Path) -> None:
     with opened(tmp_path), pytest.raises(StoreError, match="belong to another process"):
         Spool(tmp_path)
