@@ -28,6 +28,7 @@ from instar_controller.cluster_settings import BusSettings, DatabaseSettings, Pr
 from instar_controller.engines import envelopes
 from instar_controller.engines.keeper import Keeper, KeeperCounts
 from instar_controller.errors import BusError, StoreError
+from instar_controller.readiness import Asker, Health
 
 logger = logging.getLogger(__name__)
 
@@ -167,60 +168,9 @@ def _fates(counts: KeeperCounts) -> Mapping[str, float]:
     return {"taken": counts.taken, "kept": counts.kept, "set aside": counts.set_aside, "torn": counts.torn}
 
 
-class Health:
-    """Whether work can be done, as a probe asks: it never waits, for a thread asks the database now and then."""
-
-    def __init__(self, bus: Bus, connection: Connection, databases: Sequence[str]) -> None:
-        self._bus = bus
-        self._connection = connection
-        self._databases = databases
-        self._trouble: str | None = "the database was not asked yet"
-        self._phase: str | None = "it is starting"
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="instar-health", daemon=True)
-
-    def start(self) -> None:
-        self._thread.start()
-
-    def close(self) -> None:
-        self._is_over.set()
-        self._thread.join(PROBE_S * len(self._databases) + 1)
-
-    @property
-    def is_working(self) -> bool:
-        """Whether the program has begun its work, and not begun to end it."""
-        return self._phase is None
-
-    def begin(self) -> None:
-        """From here on it works."""
-        self._phase = None
-
-    def end(self) -> None:
-        """From here on it takes nothing on."""
-        self._phase = "it is ending"
-
-    def obstacles(self) -> Sequence[str]:
-        """Why no work can be done; empty while it can."""
-        bus = [] if self._bus.is_up() else ["the bus does not answer"]
-        database = [] if self._trouble is None else [self._trouble]
-        return [*([] if self._phase is None else [self._phase]), *bus, *database]
-
-    def answers(self) -> Mapping[str, float]:
-        """Who of them answers, as numbers."""
-        return {"bus": float(self._bus.is_up()), "database": float(self._trouble is None)}
-
-    def _run(self) -> None:
-        while True:
-            try:
-                look_at(self._connection, self._databases)
-                self._trouble = None
-            except StoreError as error:
-                self._trouble = str(error)
-            except Exception as error:  # a mistake of ours must not make it look healthy for ever
-                logger.exception("the database cannot be asked")
-                self._trouble = f"the database cannot be asked: {error!r}"
-            if self._is_over.wait(PROBE_S):
-                return
+def database_asker(connection: Connection, databases: Sequence[str]) -> Asker:
+    """Who asks for these databases."""
+    return Asker("database", lambda: look_at(connection, databases), every_s=PROBE_S)
 
 
 def missing_threads(names: Sequence[str]) -> Sequence[str]:

@@ -18,7 +18,7 @@ from instar_controller.clients.couch.database import Database
 from instar_controller.clients.couch.entities import CouchEntities
 from instar_controller.clients.metrics import Metrics
 from instar_controller.cluster_notices import Answering, Draining, Working
-from instar_controller.cluster_parts import Announce, Health, Stopped, Stopping
+from instar_controller.cluster_parts import Announce, Stopped, Stopping
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import DispatcherSettings
 from instar_controller.engines.acknowledging import Acknowledger, AckTopics
@@ -33,6 +33,7 @@ from instar_controller.engines.sources import InvokerSource
 from instar_controller.engines.topics import Topics
 from instar_controller.operations import Operations, OperationsServer
 from instar_controller.policies.nodes import Patience
+from instar_controller.readiness import Health
 from instar_controller.whisk.instances import InvokerInstance
 
 OWN_THREADS = (
@@ -63,7 +64,7 @@ def serve(settings: DispatcherSettings, environment: Mapping[str, str], announce
         stack.callback(bus.close)
         connection = cluster_parts.connection(program.database)
         stack.callback(connection.close)
-        health = Health(bus, connection, program.database.all)
+        health = Health(bus, cluster_parts.database_asker(connection, program.database.all))
         keeper = stack.enter_context(cluster_parts.keeping(program, connection, announce))
         outbox = Outbox(bus)
         stack.callback(outbox.close, ANSWERS_S)

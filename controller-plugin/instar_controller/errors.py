@@ -21,7 +21,8 @@
     │   └── MessageTooLargeError    it never will: the message is bigger than the topic's limit
     ├── SettingsError           a setting or a manifest makes no sense; raised at start-up
     ├── ContainerError          a container cannot be started, or has gone
-    │   └── ImageError              the image that the user named cannot be had, or does not run
+    │   ├── ImageError              the image that the user named cannot be had, or does not run
+    │   └── UnansweredError         the maker of containers gave no answer: what was asked may be done, or will
     └── IllegalTransitionError  a container did what its table does not allow: our own mistake
 
 A message names the object, the value, the limit and the way out, except where clients compare OpenWhisk's
@@ -141,6 +142,10 @@ class ContainerError(ControllerError):
 
 class ImageError(ContainerError):
     """The image that a user named cannot be had, or does not run: says so in the words that the user gets to see."""
+
+
+class UnansweredError(ContainerError):
+    """What makes containers gave no answer: it may have done what it was asked, or do it yet."""
 
 
 class IllegalTransitionError(ControllerError):

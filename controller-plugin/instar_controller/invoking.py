@@ -23,7 +23,7 @@ from instar_controller.clients.couch.entities import CouchEntities
 from instar_controller.clients.couch.subjects import CouchSubjects
 from instar_controller.clients.metrics import Metrics
 from instar_controller.cluster_notices import Answering, Draining, Prewarmed, Removed, Working
-from instar_controller.cluster_parts import Announce, Health, Stopped, Stopping
+from instar_controller.cluster_parts import Announce, Stopped, Stopping
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import InstanceSettings, InvokerSettings
 from instar_controller.cluster_settings import NodeSettings as NodeRoleSettings
@@ -43,6 +43,7 @@ from instar_controller.operations import Operations, OperationsServer
 from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.snapshot import Container
 from instar_controller.ports import Ending, Plans
+from instar_controller.readiness import Asker, Gate, Health
 from instar_controller.roles import InvokerRole, NodeRole, Role
 from instar_controller.whisk.action import BLACKBOX
 from instar_controller.whisk.invocation import ContainerKey
@@ -51,6 +52,7 @@ from instar_controller.whisk.manifest import Manifest
 CONTAINERS_FOLDER = "containers"
 SENDS_PER_FENCE = 0.8  # of `fence_s`: what left just before the fence has arrived, or never will, before `dead_s`
 HEALTH_FAMILY = "nodejs"  # of the controllers' health tests
+ENGINE_ASKED_S = 1.0  # between two questions whether Docker's engine answers: it takes about a millisecond
 OWN_THREADS = ("instar-intake", "instar-outbox", "instar-engine-timer", "keeper")
 
 
@@ -77,13 +79,14 @@ def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         stack.callback(bus.close)
         connection = cluster_parts.connection(program.database)
         stack.callback(connection.close)
-        health = Health(bus, connection, program.database.all)
+        health = Health(bus, cluster_parts.database_asker(connection, program.database.all))
         engines: list[Invoker] = []  # the one there is, once it works
         role = _role(settings, bus, lambda: engines[0].containers() if engines else ())
+        gate = Gate(role.switch)
         server.start(
             Operations(
                 settings.name,
-                role.switch,
+                gate,
                 metrics.exposition,
                 lambda: cluster_parts.missing_threads(role.threads + OWN_THREADS) if health.is_working else (),
                 health.obstacles,
@@ -97,7 +100,7 @@ def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: A
                 settings,
                 environment,
                 announce,
-                _Parts(stopping, metrics, connection, health, role, keeper, engines.append),
+                _Parts(stopping, metrics, connection, health, role, gate, keeper, engines.append),
             )
 
 
@@ -110,6 +113,7 @@ class _Parts:
     connection: Connection
     health: Health
     role: Role
+    gate: Gate
     keeper: Keeper
     tell_engine: Callable[[Invoker], None]  # so that a role can say what its containers are
 
@@ -121,9 +125,11 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
     if settings.tells_unstored:
         storing.tell_of_unstored()
     with ExitStack() as stack:
-        containers, weights, kinds_with_image = _containers(settings, environment)
+        containers, weights, kinds_with_image, ask = _containers(settings, environment)
         stack.callback(containers.close)
         stack.callback(weights.close)
+        if ask is not None:
+            parts.health.watch(Asker("engine", ask, every_s=ENGINE_ASKED_S, on_answer=parts.gate.hear))
         cluster_parts.insist(
             "the bus", cluster_parts.open_on(role.bus, program.bus, role.open), parts.stopping, announce
         )
@@ -181,6 +187,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
             parts.metrics,
             AckTopics(Topics(program.bus.prefix).completed, roles.events_topic(program.bus)),
             NodeSettings(IntakeSettings(most_unfinished=settings.engine.queue_length)),
+            may_read=parts.gate.wait_until_reading,
         )
         parts.tell_engine(engine)
         _watch(parts, node, engine)
@@ -195,6 +202,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         announce(Working(settings.name, role.source.topic))
         parts.stopping.wait()
         parts.health.end()
+        parts.gate.close()
         announce(Draining(program.drain_s))
         role.stop()
 
@@ -232,7 +240,7 @@ def _watch(parts: _Parts, node: Node, engine: Invoker) -> None:
     watch = parts.metrics.watch
     watch("instar_unfinished", "Messages that were read and are not answered.", lambda: node.intake.unfinished)
     watch("instar_answers_waiting", "Answers that the bus has not taken yet.", lambda: node.outbox.waiting)
-    watch("instar_enabled", "Whether an operator lets it have work.", lambda: float(parts.role.switch.is_enabled))
+    watch("instar_enabled", "Whether an operator lets it have work.", lambda: float(parts.gate.is_enabled))
     parts.metrics.watch_each(
         "instar_containers",
         "Containers, by what they do.",

@@ -10,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -43,11 +43,12 @@ class ContainerSettings:
 
 class Made(NamedTuple):
     """The maker of containers, who has weights brought for them, and the kinds that it has images of; processes have
-    none."""
+    none. `ask` raises `ContainerError` while no container can be made; None where nobody has to be asked."""
 
     containers: Containers
     weights: Weights
     kinds_with_image: Collection[str]
+    ask: Callable[[], None] | None = None
 
 
 def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> Made:
@@ -85,7 +86,7 @@ def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> M
         ),
     )
     made.prepare()
-    return Made(made, _weights(store, made.kinds_with_store, stock, environment), made.kinds_with_image)
+    return Made(made, _weights(store, made.kinds_with_store, stock, environment), made.kinds_with_image, made.ask)
 
 
 def _folder(path: Path) -> Path:

@@ -95,7 +95,7 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
         store = DiskStore(_private_folder(settings.state) / STORE_FILE)
         stack.callback(store.close)
         identity = _identity(store, clock, settings)
-        containers, weights, _ = _containers(settings, environment, url)
+        containers, weights, *_ = _containers(settings, environment, url)
         stack.callback(weights.close)
         costs = _costs(settings.planning, environment, announce)
         follower = _follower(settings, costs.get, store, environment, announce)

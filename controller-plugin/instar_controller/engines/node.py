@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -65,9 +66,12 @@ class Node:
         observer: Observer,
         topics: AckTopics,
         settings: NodeSettings | None = None,
+        *,
+        may_read: Callable[[float], bool] = lambda _: True,
     ) -> None:
         """The `engine` keeps its records in `records`, too, and has a queue for `intake.most_unfinished`; it is
         closed here, and started by whoever made it. Everything else is closed by its maker, after this.
+        `may_read`: whether what is in the topic may be taken on now; waits for so many seconds if it may not.
         """
         self._settings = settings or NodeSettings()
         self._preparation = preparation
@@ -75,6 +79,7 @@ class Node:
         self._records = records
         self._clock = clock
         self._observer = observer
+        self._may_read = may_read
         self.outbox = Outbox(bus, self._settings.outbox)
         self._acknowledger = Acknowledger(self.outbox, source, clock, observer, topics)
         self.intake = Intake(bus, source, self, observer, self._settings.intake)
@@ -104,7 +109,7 @@ class Node:
         return self._preparation.prepare(assignment.message)
 
     def wait_for_room(self, timeout_s: float) -> bool:
-        return self._records.wait_for_room(timeout_s=timeout_s)
+        return self._may_read(timeout_s) and self._records.wait_for_room(timeout_s=timeout_s)
 
     def begin(self, arrival: Arrival, prepared: Prepared) -> None:
         """Carry it out, or answer it: exactly one of them."""

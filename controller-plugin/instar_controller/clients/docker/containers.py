@@ -21,9 +21,10 @@ from instar_controller.clients.docker import arguments, freezer
 from instar_controller.clients.docker.arguments import Plan, Request
 from instar_controller.clients.docker.engine import Engine, lacks
 from instar_controller.clients.docker.freezer import Freezer
+from instar_controller.clients.docker.leftovers import Leftovers
 from instar_controller.clients.exchange import Address, Connections
 from instar_controller.clients.logbook import STREAMS, Logbook
-from instar_controller.errors import ContainerError, ImageError, SettingsError
+from instar_controller.errors import ContainerError, ImageError, SettingsError, UnansweredError
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import NOT_OFFERED, UNTOUCHED, Ending, PendingLog
 from instar_controller.whisk.invocation import ContainerKey
@@ -92,6 +93,11 @@ class DockerContainers:
         self._containers: dict[ContainerId, _Container] = {}
         self._lock = threading.Lock()  # for the dictionary and what follows
         self._is_closed = False
+        self._leftovers = Leftovers(self._labelled, self._is_known, self._remove_leftover)
+
+    def ask(self) -> None:
+        """Return if the engine answers. Raises `UnansweredError` if it does not; that takes some seconds at most."""
+        self._engine.ask()
 
     def prepare(self) -> None:
         """Remove what an earlier run left behind, and look for images and network.
@@ -112,7 +118,7 @@ class DockerContainers:
                     f"--store {self._plan.store}: {self._engine} may not see this machine's files; add --store none"
                 )
             self._plan = replace(self._plan, stores=self._stores(images - lacking))
-            self._remove_all(self._engine.labelled(arguments.OWNER, self._plan.owner))
+            self._remove_all(self._labelled())
         except ContainerError as error:
             raise SettingsError(str(error)) from error
         if lacking.issuperset(self._plan.images.values()):
@@ -217,7 +223,10 @@ class DockerContainers:
         container.is_frozen = False
 
     def remove(self, id: ContainerId) -> Ending | None:
-        """Kill the container, read its log to the end, and have the engine forget it."""
+        """Kill the container, read its log to the end, and have the engine forget it.
+
+        Where the engine does not do it, the container is gone for us all the same, and removed once it can be.
+        """
         with self._lock:
             container = self._containers.get(id)
         if container is None:
@@ -227,15 +236,25 @@ class DockerContainers:
             if container.is_gone:
                 return None
             ending = None
-            if container.is_started:
-                ending = self._own_ending(container)
-                if container.is_frozen:
-                    self._thaw(container.name)
-                self._kill(container)
             try:
+                self._engine.ask()  # one that does not answer would hold us up with each of the questions
+                if container.is_started:
+                    ending = self._own_ending(container)
+                    if container.is_frozen:
+                        self._thaw(container.name)
+                    self._kill(container)
                 self._engine.remove(container.name)
             except ContainerError as error:
-                logger.error("%s; remove it with `docker rm -f %s`", error, container.name)
+                logger.error(
+                    "container %s is not removed: %s; it is tried again, or remove it with `docker rm -f %s`",
+                    id,
+                    error,
+                    container.name,
+                )
+                self._leftovers.expect()
+                if container.is_started:
+                    ending = ending or Ending(None)
+                    _end(container)  # it may run on, but nobody waits for it any more
             container.is_gone = True
             with self._lock:
                 del self._containers[id]
@@ -248,6 +267,8 @@ class DockerContainers:
             left = list(self._containers)
         with ThreadPoolExecutor(8, "instar-closing") as hands:
             list(hands.map(self.remove, left))
+        for name in self._leftovers.close():
+            logger.error("container %s is left over; the next start of this program removes it", name)
         self._engine.close()
 
     def __repr__(self) -> str:
@@ -310,8 +331,12 @@ class DockerContainers:
         with container.making:
             if container.is_leaving:
                 raise ContainerError("it is removed")
-            self._engine.create(container.name, arguments.creation(self._plan, request))
-            self._engine.start(container.name)
+            try:
+                self._engine.create(container.name, arguments.creation(self._plan, request))
+                self._engine.start(container.name)
+            except UnansweredError:
+                self._leftovers.expect()  # the engine may make it yet, long after we have given it up
+                raise
             container.is_started = True
             threading.Thread(
                 target=self._attend, args=(container,), name=f"instar-{container.id}", daemon=True
@@ -383,13 +408,26 @@ class DockerContainers:
     def _own_ending(self, container: _Container) -> Ending | None:
         try:
             state = self._engine.state(container.name)
+        except UnansweredError:
+            raise
         except ContainerError:
             return Ending(None)
         return Ending(state.status, state.was_out_of_memory) if state.has_ended else None
 
+    def _labelled(self) -> Sequence[str]:
+        """The names of all containers with our label. Raises `ContainerError`, soon if nobody answers."""
+        self._engine.ask()
+        return self._engine.labelled(arguments.OWNER, self._plan.owner)
+
+    def _is_known(self, name: str) -> bool:
+        with self._lock:
+            return any(container.name == name for container in self._containers.values())
+
     def _kill(self, container: _Container) -> None:
         try:
             self._engine.kill(container.name)
+        except UnansweredError:
+            raise
         except ContainerError as error:
             logger.warning("%s", error)
         if not container.has_ended.wait(self._end_limit_s):
@@ -423,6 +461,8 @@ def _end(container: _Container) -> None:
     for stream in STREAMS:
         container.book.end(stream, now_ns=time.time_ns())
     with container.lock:
+        if container.is_over:
+            return
         container.is_over = True
         was_up = container.is_up
     if was_up:

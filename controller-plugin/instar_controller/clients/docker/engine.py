@@ -21,11 +21,12 @@ import requests
 import urllib3
 
 from instar_controller.clients.docker import output
-from instar_controller.errors import ContainerError, SettingsError
+from instar_controller.errors import ContainerError, SettingsError, UnansweredError
 from instar_controller.whisk.values import JsonObject
 
 LIMIT_S = 60
-PAUSE_LIMIT_S = 10
+BRISK_LIMIT_S = 10  # of what an engine does at once, and somebody waits for
+ASK_LIMIT_S = 5
 PULL_LIMIT_S = 600
 CONNECTIONS = 256  # kept open; each container's log holds one
 SIGNALS_FROM = 128  # an exit status above it names the signal
@@ -41,12 +42,22 @@ class State:
 
 
 class Engine:
-    """One engine. Safe for several threads; every method but `images_lacking` may raise `ContainerError`."""
+    """One engine. Safe for several threads; every method may raise `ContainerError`, and `UnansweredError`
+    where the engine has said nothing."""
 
     def __init__(self, api: Any, brisk: Any) -> None:
         """`api` and `brisk` are clients of the same engine; `brisk` has less patience."""
         self._api = api
         self._brisk = brisk
+
+    def ask(self) -> None:
+        """Return if it answers. Raises `UnansweredError` if it does not."""
+        with _translated("the Docker engine does not answer"):
+            try:
+                answer = self._brisk.get(f"{self._brisk.base_url}/_ping", timeout=ASK_LIMIT_S)
+                answer.raise_for_status()
+            except requests.HTTPError as error:
+                raise UnansweredError(f"the Docker engine is not well: {error}") from error
 
     def create(self, name: str, config: JsonObject) -> None:
         """Make a container, without starting it."""
@@ -71,7 +82,7 @@ class Engine:
 
     def state(self, name: str) -> State:
         with _translated(f"container {name} cannot be inspected"):
-            found = self._api.inspect_container(name)["State"]
+            found = self._brisk.inspect_container(name)["State"]
         code = found["ExitCode"]
         status = SIGNALS_FROM - code if code > SIGNALS_FROM else code
         return State(found["Status"] in ("exited", "dead"), status, found["OOMKilled"] is True)
@@ -80,7 +91,7 @@ class Engine:
         """The number of its first process, as the engine's machine counts, and its full id; None if it does not run,
         or was paused."""
         with _translated(f"container {name} cannot be inspected"):
-            found = self._api.inspect_container(name)
+            found = self._brisk.inspect_container(name)
         runs = found["State"]["Status"] == "running"
         return (int(found["State"]["Pid"]), str(found["Id"])) if runs else None
 
@@ -106,7 +117,7 @@ class Engine:
         filters = {"container": name, "event": "oom"}
         until = _seconds(time.time_ns() + round(patience_s * 1e9))
         with _translated(f"the events of container {name} cannot be read"):
-            events = self._api.events(since=_seconds(since_ns), until=until, filters=filters)
+            events = self._brisk.events(since=_seconds(since_ns), until=until, filters=filters)
             with contextlib.closing(events):
                 return next(iter(events), None) is not None
 
@@ -122,7 +133,7 @@ class Engine:
         """Kill it, paused or not, if it is there and runs."""
         with _translated(f"container {name} cannot be killed"):
             try:
-                self._api.kill(name)
+                self._brisk.kill(name)
             except docker.errors.APIError as error:
                 if error.status_code not in (404, 409):
                     raise
@@ -199,7 +210,7 @@ def connect(environment: Mapping[str, str]) -> Engine:
         options = docker.utils.kwargs_from_env(environment=dict(environment))
         api, brisk = (
             docker.APIClient(**options, version="auto", timeout=limit_s, max_pool_size=CONNECTIONS)
-            for limit_s in (LIMIT_S, PAUSE_LIMIT_S)
+            for limit_s in (LIMIT_S, BRISK_LIMIT_S)
         )
     except (docker.errors.DockerException, requests.RequestException) as error:
         raise SettingsError(
@@ -222,7 +233,7 @@ def _translated(what: str) -> Generator[None]:
     except docker.errors.APIError as error:
         raise ContainerError(f"{what}: {error.explanation or error}") from error
     except (docker.errors.DockerException, requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-        raise ContainerError(f"{what}: {error}") from error
+        raise UnansweredError(f"{what}: {error}") from error
 
 
 def _seconds(moment_ns: int) -> str:
