@@ -46,7 +46,7 @@ class Observer(Protocol):
         """A message of this kind will never arrive."""
 
     def finished(self, activation: Activation) -> None:
-        """This is the record of a finished activation."""
+        """This is the record, without its bulk, of an activation whose completion the bus has taken from us."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,16 +91,17 @@ class Acknowledger:
 
     def result(self, assignment: Assignment, ack: Ack) -> None:
         """Send what delivers a result and nothing else."""
-        self._send(assignment, ack, None)
+        self._send(assignment, ack)
 
     def completion(
         self, assignment: Assignment, ack: Ack, activation: Activation | None, on_sent: Callable[[], None]
     ) -> None:
         """Send what frees the slot; and the user event, if there is an `activation` to tell of. `on_sent` is told
-        when the bus has the first, or is never to have it.
+        when the bus has the first, or is never to have it. An activation is counted as finished when the bus has it:
+        one that was begun here and is somebody else's by then is counted by whoever completes it.
         """
 
-        self._send(assignment, ack, on_sent)
+        self._send(assignment, ack, on_sent, None if activation is None else activation.without_bulk())
         if activation is not None and self._topics.events is not None:
             event = events.of(
                 wire_activation.of(activation),
@@ -117,7 +118,17 @@ class Acknowledger:
                 )
             )
 
-    def _send(self, assignment: Assignment, ack: Ack, on_sent: Callable[[], None] | None) -> None:
+    def give_up(self, assignment: Assignment) -> None:
+        """It is not answered: another assignment of the same activation is."""
+        self._source.give_up(assignment)
+
+    def _send(
+        self,
+        assignment: Assignment,
+        ack: Ack,
+        on_sent: Callable[[], None] | None = None,
+        counted: Activation | None = None,
+    ) -> None:
         kind = type(ack).__name__
         was_wanted = True
 
@@ -129,6 +140,8 @@ class Acknowledger:
         def sent() -> None:
             if was_wanted:
                 self._observer.sent(kind)
+                if counted is not None:
+                    self._observer.finished(counted)
             else:
                 logger.warning("activation %s is somebody else's to answer now", assignment.message.activation_id)
                 self._observer.not_sent(kind)
@@ -157,7 +170,7 @@ class Receipt:
         on_sent: Callable[[], None],
     ) -> None:
         """`read_s` is when its message was read, on the monotonic clock; `on_sent` is told when its completion is on
-        the bus."""
+        the bus, or it is not ours to complete."""
         self._acknowledger = acknowledger
         self._observer = observer
         self._assignment = assignment
@@ -175,8 +188,11 @@ class Receipt:
         ack = at_the_end(self._assignment, activation, has_log=self._has_log)
         self._acknowledger.completion(self._assignment, ack, activation, self._on_sent)
         self._observer.reached("completed", self._since(activation))
-        self._observer.finished(activation)
         return self._acknowledger.is_ours(self._assignment)
+
+    def relieved(self) -> None:
+        self._acknowledger.give_up(self._assignment)
+        self._on_sent()
 
     def _since(self, activation: Activation) -> float:
         return max(0.0, time.monotonic() - self._read_s - activation.duration / 1000)

@@ -140,6 +140,12 @@ class Invoker:
             self._fail(work)
         return future
 
+    def join(self, id: ActivationId, hearer: Hearer) -> bool:
+        """Have the `hearer` told of an invocation that is under way, in the place of who was told so far; False if
+        there is none.
+        """
+        return self._debts.join(id, hearer)
+
     def containers(self) -> tuple[Container, ...]:
         """Every container that has not gone, as it is now."""
         with self._lock:

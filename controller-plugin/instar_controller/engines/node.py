@@ -117,6 +117,10 @@ class Node:
             case Runnable(invocation):
                 receipt = self._receipt(arrival, has_log=invocation.action.limits.logs_mb > 0)
                 try:
+                    if self._engine.join(invocation.activation_id, receipt):
+                        logger.info("activation %s joins its run that is under way here", arrival.assignment.message)
+                        self._observer.read("joined")
+                        return
                     self._observer.read("run")
                     self._engine.submit(invocation, receipt)
                 except OverloadedError as error:  # only at the very end: there is a place for all that are read

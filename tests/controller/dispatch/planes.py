@@ -1,8 +1,9 @@
 """A small cluster on a simulated clock: a controller, dispatchers, nodes and a bus, none of which acts by itself.
 
-Nodes are real as far as the bus sees them (`Membership`); their containers are a set of activations that run. Each
-process has its own way to the bus, which can be cut, or lie: then the bus has a message and its sender is told that
-nobody knows. A process that is killed does nothing more; what it had given to the bus may still arrive.
+Nodes are real as far as the bus sees them (`Membership`), and in what they owe and how they acknowledge it (`Debts`,
+`Receipt`); their containers are a set of activations that run. Each process has its own way to the bus, which can be
+cut, or lie: then the bus has a message and its sender is told that nobody knows. A process that is killed does
+nothing more; what it had given to the bus may still arrive.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
 
 from instar_controller.clients.memory_bus import MemoryBus
 from instar_controller.cluster_ports import Bus, From, Position, Subscription, TopicSettings
-from instar_controller.engines.acknowledging import Acknowledger, AckTopics
+from instar_controller.engines.acknowledging import Acknowledger, AckTopics, Receipt
+from instar_controller.engines.debts import Debts
 from instar_controller.engines.dispatcher import Dispatcher, DispatcherSettings
 from instar_controller.engines.evidence import ReadingSettings
 from instar_controller.engines.heartbeats import NodeState
@@ -32,7 +36,6 @@ from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.instances import InvokerInstance
 from instar_controller.whisk.response import Response, Status
-from instar_controller.whisk.wire_activation import WireActivation
 
 CONTROLLER = "completed0"
 AT_ONCE = ReadingSettings(send_s=0.0, poll_s=0.0, whole_s=10.0)
@@ -107,6 +110,9 @@ class _Reader:
     def positions(self) -> Mapping[int, Position]:
         return self._inner.positions()
 
+    def ends(self) -> Mapping[int, int]:
+        return self._inner.ends()
+
     def close(self) -> None:
         self._inner.close()
 
@@ -137,11 +143,18 @@ class Outgoing:
 
 
 class Observer:
+    """Counts which activations are told to be finished, by whatever process."""
+
+    def __init__(self, counted: Counter[ActivationId] | None = None) -> None:
+        self.counted = Counter() if counted is None else counted
+
     def read(self, fate: str) -> None: ...
     def reached(self, stage: str, seconds: float) -> None: ...
     def sent(self, kind: str) -> None: ...
     def not_sent(self, kind: str) -> None: ...
-    def finished(self, activation: Activation) -> None: ...
+
+    def finished(self, activation: Activation) -> None:
+        self.counted[activation.activation_id] += 1
 
 
 @dataclass
@@ -176,6 +189,8 @@ class World:
         self.completions: Counter[ActivationId] = Counter()
         self.system_errors: Counter[ActivationId] = Counter()
         self.starts: Counter[ActivationId] = Counter()
+        self.joined: Counter[ActivationId] = Counter()
+        self.counted: Counter[ActivationId] = Counter()  # how often processes have told that it is finished
         self.sent: dict[ActivationId, str] = {}  # the names of their actions
 
     def invoke(self, name: str, *, number: int = 0, blocking: bool = True) -> ActivationId:
@@ -230,7 +245,7 @@ class DispatcherProcess:
             self.outgoing,  # type: ignore[arg-type]
             InvokerSource(f"invoker{number}", instance),
             world.clock,
-            Observer(),
+            Observer(world.counted),
             AckTopics(world.topics.completed),
         )
         self.engine = Dispatcher(
@@ -280,8 +295,18 @@ class NodeProcess:
         self._position = 0
         self._read: list[Assignment] = []  # and not committed
         self._due: list[Assignment] = []
-        self.running: list[Assignment] = []
-        self.answered: list[Assignment] = []
+        self._outgoing = Outgoing(self.membership.answers)
+        self._observer = Observer(world.counted)
+        self._acknowledger = Acknowledger(
+            self._outgoing,  # type: ignore[arg-type]
+            self.membership,
+            world.clock,
+            self._observer,
+            AckTopics(world.topics.completed),
+        )
+        self._debts = Debts()
+        self.running: list[ActivationMessage] = []
+        self.answered: list[Activation] = []
 
     def beat(self) -> None:
         if self._has_begun():
@@ -306,38 +331,35 @@ class NodeProcess:
         self._due += taken
 
     def begin(self) -> None:
-        """Begin the oldest that is taken over."""
-        if self._due:
-            it = self._due.pop(0)
-            if self.membership.may_act(it):
-                self.world.starts[it.message.activation_id] += 1
-                self.running.append(it)
-            else:
-                self.membership.give_up(it)
+        """Begin the oldest that is taken over, or have it join its run that is under way."""
+        if not self._due:
+            return
+        it = self._due.pop(0)
+        message, id = it.message, it.message.activation_id
+        if not self.membership.may_act(it):
+            self.membership.give_up(it)
+            return
+        receipt = Receipt(self._acknowledger, self._observer, it, has_log=True, read_s=0.0, on_sent=lambda: None)
+        if self._debts.join(id, receipt):
+            self.world.joined[id] += 1
+        else:
+            invocation: Any = SimpleNamespace(activation_id=id)
+            self._debts.owe(invocation, receipt)
+            self.world.starts[id] += 1
+            self.running.append(message)
 
     def answer(self) -> None:
         """What runs longest has an answer."""
         if self.running:
-            it = self.running.pop(0)
-            if not it.message.blocking:
-                self.answered.append(it)
-            elif self.membership.may_act(it):
-                ack = ResultMessage(it.message.transid, _result(it.message))
-                self.membership.answers.send(CONTROLLER, ack.encode())
-                self.answered.append(it)
-            else:
-                self.membership.give_up(it)
+            activation = _activation(self.running.pop(0))
+            self._debts.answer(activation)
+            self.answered.append(activation)
 
     def complete(self) -> None:
-        """What was answered first is finished."""
+        """What was answered first is finished; what the bus did not take is sent again, if it still may be."""
         if self.answered:
-            it = self.answered.pop(0)
-            if not self.membership.may_act(it):
-                self.membership.give_up(it)
-                return
-            ack = CompletionMessage(it.message.transid, it.message.activation_id, False, it.instance)
-            sent = self.membership.answers.send(CONTROLLER, ack.encode())
-            sent.add_done_callback(lambda future: self._completed(it, future))
+            self._debts.finish(self.answered.pop(0))
+        self._outgoing.again()
 
     def all(self) -> None:
         self.beat()
@@ -346,18 +368,12 @@ class NodeProcess:
             self.begin()
         for _ in range(len(self.running)):
             self.answer()
-        for _ in range(len(self.answered)):
+        for _ in range(len(self.answered) + 1):
             self.complete()
 
     def go(self) -> None:
         """Say that it goes, as its end does."""
         self.membership.heart.say_goodbye()
-
-    def _completed(self, it: Assignment, sent: Future[None]) -> None:
-        if sent.exception() is None:
-            self.membership.complete(it)
-        else:
-            self.answered.append(it)  # tried again, if it still may be
 
     def _has_begun(self) -> bool:
         if self._reader is None:
@@ -391,16 +407,9 @@ def settled(world: World, *processes: DispatcherProcess | NodeProcess, seconds: 
     world.read_answers()
 
 
-def _result(message: ActivationMessage) -> WireActivation:
-    return WireActivation(
-        activation_id=message.activation_id,
-        namespace="guest",
-        name=message.action.name,
-        version="0.0.1",
-        subject="guest",
-        start=1,
-        end=2,
-        duration=1,
-        response=Response(Status.SUCCESS, {}),
-        annotations=(),
-    )
+def _activation(message: ActivationMessage) -> Activation:
+    return Activation(
+        activation_id=message.activation_id, namespace="guest", name=message.action.name, version="0.0.1",
+        subject="guest", start=1, end=2, duration=1, response=Response(Status.SUCCESS, {}), path="guest/a",
+        kind="python:3", limits=None, timeout=False, wait_time=1, instar={"start": "cold"},
+    )  # fmt: skip

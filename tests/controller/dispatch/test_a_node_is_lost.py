@@ -40,6 +40,40 @@ def test_what_may_run_twice_runs_elsewhere_although_it_had_begun(world: World) -
     assert (world.starts[id], world.completions[id], world.system_errors[id]) == (2, 1, 0)
 
 
+def test_a_node_that_gets_back_what_it_runs_still_answers_it_from_that_run(world: World) -> None:
+    dispatcher, a, _, id = with_one_job(world, AGAIN)
+    a.take()
+    a.begin()
+    settled(world, dispatcher, seconds=14)
+    a.beat()  # it lives on as another, and nobody else is there
+    settled(world, dispatcher, seconds=3)
+    for step in (a.beat, dispatcher.all, a.take, a.begin):
+        step()
+    assert (world.starts[id], world.joined[id]) == (1, 1)
+    assert a.membership.unfinished == 1, "what it had of its old life is not in its book any more"
+    settled(world, dispatcher, a, seconds=2)
+    assert (world.results[id], world.completions[id], world.system_errors[id]) == (1, 1, 0)
+    assert dispatcher.engine.snapshot().open == a.membership.unfinished == 0
+
+
+def test_a_node_that_gets_back_what_it_has_answered_answers_it_again_for_its_new_life(world: World) -> None:
+    dispatcher, a, _, id = with_one_job(world, AGAIN)
+    a.take()
+    a.begin()
+    settled(world, dispatcher, seconds=14)
+    a.answer()  # to nobody: it is too late
+    settled(world, dispatcher, seconds=1)
+    assert world.results[id] == 0
+    a.beat()
+    settled(world, dispatcher, seconds=3)
+    for step in (a.beat, dispatcher.all, a.take, a.begin):
+        step()
+    world.read_answers()
+    assert (world.starts[id], world.joined[id], world.results[id]) == (1, 1, 1)
+    settled(world, dispatcher, a, seconds=2)
+    assert (world.results[id], world.completions[id], world.system_errors[id]) == (1, 1, 0)
+
+
 def test_what_it_had_answered_is_not_answered_again(world: World) -> None:
     dispatcher, a, b, id = with_one_job(world)
     world.bus.refuse("instar-dispatcher-0")  # its last word was not heard

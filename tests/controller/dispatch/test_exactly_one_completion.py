@@ -1,7 +1,9 @@
 """Under any interleaving, each activation gets one completion.
 
 Invariant: once everything is healed and quiet, the controller has got exactly one completion for every activation and
-at most one result; nothing was started twice that may not run twice; and what a node completed was started.
+at most one result, and the processes have counted it once at most; nothing was started twice that may not run twice;
+what a node completed was started; and what may run twice is never failed because a node was lost, also where the node
+that gets it again runs it still.
 
 What may happen: processes are killed between any two of their steps and started again, or stand still for any time;
 are cut off from the bus; the bus goes down, is slow, or takes an envelope, a heartbeat or a report and does not say
@@ -11,9 +13,12 @@ so. What does not happen: that an answer is under way for longer than `dead_s` l
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 
 import pytest
 from planes import AGAIN, DispatcherProcess, NodeProcess, World
+
+from instar_controller.engines import refusals
 
 NODES = ("a", "b")
 ROUNDS = ("take", "listen", "hear", "watch")
@@ -32,6 +37,16 @@ class Cluster:
         self.asleep: set[str] = set()
         self.held_s: float | None = None
         self.is_down = False
+        self.disturbances: tuple[Callable[[], None], ...] = (
+            self.kill_dispatcher,
+            self.kill_node,
+            self.doze,
+            self.cut,
+            self.lie,
+            self.hold,
+            self.take_down,
+            self.long_wait,
+        )
 
     def step(self) -> None:
         act = self.dice.choices(
@@ -70,18 +85,7 @@ class Cluster:
         self.world.bus.release()
 
     def disturb(self) -> None:
-        self.dice.choice(
-            (
-                self.kill_dispatcher,
-                self.kill_node,
-                self.doze,
-                self.cut,
-                self.lie,
-                self.hold,
-                self.take_down,
-                self.long_wait,
-            )
-        )()
+        self.dice.choice(self.disturbances)()
 
     def kill_dispatcher(self) -> None:
         number = self.dice.choice(list(self.dispatchers))
@@ -121,6 +125,22 @@ class Cluster:
             for _ in range(4):
                 self.dice.choice((self.dispatch, self.work))()
 
+    def lose_sight(self) -> None:
+        """A node is cut off until nobody counts on it any more; what it runs is not done yet when it comes back."""
+        name = self.dice.choice(NODES)
+        node = self.nodes[name]
+        node.line.is_cut = True
+        for _ in range(30):
+            self.let_pass(0.5)
+            if name not in self.asleep:
+                node.beat()
+            self.dispatch()
+        node.line.is_cut = False
+        for _ in range(30):
+            self.dispatch()
+            if name not in self.asleep:
+                getattr(node, self.dice.choice(("beat", "take", "begin")))()
+
     def mend(self) -> None:
         """Everything works again; who stood still goes on."""
         self.asleep.clear()
@@ -149,13 +169,14 @@ def check(cluster: Cluster) -> None:
     assert [id for id, count in world.completions.items() if count > 1] == []
     assert [id for id, count in world.results.items() if count > 1] == []
     assert [id for id, name in world.sent.items() if name != AGAIN and world.starts[id] > 1] == []
+    assert [id for id, count in world.counted.items() if count > 1] == []
     for id in world.sent:
         assert world.starts[id] or world.system_errors[id], "somebody answered what nobody ran"
     for dispatcher in cluster.dispatchers.values():
         snapshot = dispatcher.engine.snapshot()
         assert (snapshot.waiting, snapshot.open, snapshot.uncommitted, snapshot.nodes_settling) == (0, 0, 0, 0)
-    ids = [it.activation_id for it in world.kept.records]
-    assert len(ids) >= len(set(ids))
+    failed = {it.activation_id for it in world.kept.records if it.response.result == {"error": refusals.NODE_LOST}}
+    assert [id for id in failed if world.sent[id] == AGAIN] == []
 
 
 @pytest.mark.parametrize("seed", [*range(40), 383, 2132, 2321])
@@ -167,3 +188,18 @@ def test_each_activation_is_completed_once(seed: int) -> None:
     cluster.heal()
     check(cluster)
     assert len(cluster.world.sent) > 10
+
+
+def test_what_a_node_gets_back_while_it_runs_it_is_completed_once() -> None:
+    """The same, where nodes are often given up that go on with what they run: enough of it must come to that."""
+    joined = 0
+    for seed in range(20):
+        print(f"seed {seed}")
+        cluster = Cluster(seed, 1 + seed % 2)
+        cluster.disturbances += (cluster.lose_sight,) * 8
+        for _ in range(400):
+            cluster.step()
+        cluster.heal()
+        check(cluster)
+        joined += sum(cluster.world.joined.values())
+    assert joined > 5

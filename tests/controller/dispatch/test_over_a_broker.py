@@ -40,7 +40,7 @@ from instar_controller.errors import BusError
 from instar_controller.policies.nodes import Patience
 from instar_controller.whisk import acks, pings
 from instar_controller.whisk.acks import ResultMessage
-from instar_controller.whisk.activation import Activation
+from instar_controller.whisk.activation import Activation, ActivationId
 from instar_controller.whisk.activation_message import ActivationMessage
 from instar_controller.whisk.instances import InvokerInstance
 from instar_controller.whisk.response import Response, Status
@@ -68,6 +68,9 @@ class Engine:
         if not self.holds:
             self.answer()
 
+    def join(self, id: ActivationId, receipt: Receipt) -> bool:
+        return False
+
     def answer(self) -> None:
         while self.running:
             message, receipt = self.running.pop(0)
@@ -81,7 +84,9 @@ class Engine:
 class Preparation:
     def look(self, message: ActivationMessage) -> Runnable:
         action = SimpleNamespace(limits=SimpleNamespace(logs_mb=0), annotations=())
-        invocation: Any = SimpleNamespace(message=message, action=action, store_level=StoreLevel.NEVER)
+        invocation: Any = SimpleNamespace(
+            activation_id=message.activation_id, message=message, action=action, store_level=StoreLevel.NEVER
+        )
         return Runnable(invocation)
 
     prepare = look

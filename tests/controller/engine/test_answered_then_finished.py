@@ -40,6 +40,9 @@ class Heard:
         self.told.put(("finished", activation))
         return True
 
+    def relieved(self) -> None:
+        raise AssertionError("nobody joins")
+
     def next(self) -> tuple[str, Activation]:
         return self.told.get(timeout=WAIT_S)
 
@@ -98,6 +101,9 @@ def test_who_is_told_may_stumble_and_the_record_is_kept(engine: Engine, caplog: 
         def finished(self, activation: Activation) -> bool:
             raise ZeroDivisionError
 
+        def relieved(self) -> None:
+            raise AssertionError("nobody joins")
+
     job = invocation()
     assert engine.invoker.submit(job, Stumbling()).result(WAIT_S).response.status is Status.SUCCESS
     assert engine.record().activation_id == job.activation_id
@@ -150,6 +156,9 @@ def test_many_pay_the_same_debt_and_one_of_them_does() -> None:
         def finished(self, activation: Activation) -> bool:
             told.append("finished")
             return True
+
+        def relieved(self) -> None:
+            told.append("relieved")
 
     debts.owe(job, Listing())
     activation = give_up(job)
