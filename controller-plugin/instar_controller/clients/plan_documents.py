@@ -3,7 +3,7 @@
 One rule: a document is named after what it is of, and the names of plans are digests of all that they were made of.
 So two who write the same one at the same time have written the same, and neither has to know of the other.
 
-    model:MODEL                    a package's `model.json`, compressed
+    model:MODEL                    a package's `model.json` (`kept_models.py`)
     plan:COSTS:SOURCE:TARGET       an entry as `plans.encode` writes it, and its estimates for people and views
     action:NS/[PKG/]NAME           which models an action has
     roll                           at which costs, where all have the same
@@ -16,15 +16,11 @@ from __future__ import annotations
 import base64
 import binascii
 import threading
-import zlib
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from instar import package
-from instar.errors import PackageError
-from instar.plan import outline as outlines
 from instar.plan.outline import Outline
-from instar_controller.clients import plans
+from instar_controller.clients import kept_models, plans
 from instar_controller.clients.plans import Answer, KeptPlan
 from instar_controller.clients.roll import Entry, Roll
 from instar_controller.cluster_ports import Documents
@@ -58,25 +54,14 @@ class PlanDocuments:
 
     def put_model(self, digest: str, model_json: bytes) -> None:
         """See `Repository`, as for all that follow. Raises `TooLargeError`, too."""
-        data = _encoded(zlib.compress(model_json, plans.LEVEL), f"the model {digest}")
+        data = _encoded(kept_models.encode(model_json), f"the model {digest}")
         self._overwrite({"_id": MODEL + digest, "type": "model", "digest": digest, "data": data})
 
     def model_json(self, digest: str) -> bytes | None:
-        data = _data(self._documents.find([MODEL + digest]).get(MODEL + digest))
-        try:
-            return None if data is None else plans.decompressed(data, package.MAX_JSON_BYTES)
-        except zlib.error:
-            return None
+        return kept_models.decode(_data(self._documents.find([MODEL + digest]).get(MODEL + digest)))
 
     def outline(self, digest: str) -> Outline | None:
-        model_json = self.model_json(digest)
-        if model_json is None:
-            return None
-        try:
-            found = outlines.outline(package.decode(model_json))
-        except PackageError:
-            return None
-        return found if found.digest == digest else None
+        return kept_models.outline(digest, self.model_json(digest))
 
     def put(self, source: str, target: str, costs: str, answer: Answer) -> None:
         self._overwrite(

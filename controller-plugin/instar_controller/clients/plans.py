@@ -4,7 +4,7 @@ One rule: an entry is found under digests of all that it was made of, source, ta
 else. So a model or a rate that changed asks for another entry, and nothing is ever declared invalid. What is damaged,
 cut short or under another entry's name counts as absent, and is made again.
 
-    models/MODEL                 a package's `model.json`, compressed
+    models/MODEL                 a package's `model.json` (`kept_models.py`)
     plans/COSTS/SOURCE/TARGET    estimates, and a plan as `plans.encode` writes it, compressed, or why there is none
     roll                         which action has which models (`roll.py`)
     incoming/                    what is being written
@@ -25,19 +25,17 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from instar import digests, package
-from instar.errors import PackageError
-from instar.plan import outline as outlines
+from instar import digests
 from instar.plan import plans
 from instar.plan.costs import Costs
 from instar.plan.outline import Outline
 from instar.plan.plans import Estimate, LoadInstead
+from instar_controller.clients import kept_models
 from instar_controller.clients import roll as rolls
 from instar_controller.clients.roll import Roll
 from instar_controller.errors import StoreError
 
 TRIES = 3  # to write an entry while somebody else tidies up
-LEVEL = 1  # of compression: the fastest; plans shrink to a third
 
 _PLAN, _INSTEAD = b"P", b"L"
 _END = b"\n"  # of the estimates
@@ -53,7 +51,7 @@ class KeptPlan:
     @staticmethod
     def of(encoded: bytes, estimate: Estimate) -> KeptPlan:
         """Of what `plans.encode` wrote, and the plan's own estimate."""
-        return KeptPlan(zlib.compress(encoded, LEVEL), estimate)
+        return KeptPlan(zlib.compress(encoded, kept_models.LEVEL), estimate)
 
     def encoded(self) -> bytes:
         """What `plans.encode` wrote."""
@@ -77,26 +75,15 @@ class PlanRepository:
 
     def put_model(self, digest: str, model_json: bytes) -> None:
         """Keep what `package.encode` wrote of the model of this digest. Raises `StoreError`."""
-        self._write(self._model(digest), zlib.compress(model_json, LEVEL))
+        self._write(self._model(digest), kept_models.encode(model_json))
 
     def model_json(self, digest: str) -> bytes | None:
         """What `put_model` was given, or None if it is not here or damaged."""
-        data = _read(self._model(digest), package.MAX_JSON_BYTES)
-        try:
-            return None if data is None else decompressed(data, package.MAX_JSON_BYTES)
-        except zlib.error:
-            return None
+        return kept_models.decode(_read(self._model(digest), kept_models.MAX_BYTES))
 
     def outline(self, digest: str) -> Outline | None:
         """What the planner sees of a model, or None if the model is not here or damaged."""
-        model_json = self.model_json(digest)
-        if model_json is None:
-            return None
-        try:
-            found = outlines.outline(package.decode(model_json))
-        except PackageError:
-            return None
-        return found if found.digest == digest else None
+        return kept_models.outline(digest, self.model_json(digest))
 
     def put(self, source: str, target: str, costs: str, answer: Answer) -> None:
         """Keep what came of planning; `costs` is the `key_of` them. Raises `StoreError`."""
@@ -197,15 +184,6 @@ def _read(path: Path, limit: int) -> bytes | None:
     except OSError:
         return None
     return data if len(data) <= limit else None
-
-
-def decompressed(data: bytes, limit: int) -> bytes:
-    """What zlib compressed. Raises `zlib.error` also where the end is missing or there is more than `limit`."""
-    stream = zlib.decompressobj()
-    result = stream.decompress(data, limit)
-    if not stream.eof:
-        raise zlib.error("it is cut short, or too long")
-    return result
 
 
 def _below(folder: Path) -> list[Path]:
