@@ -1,8 +1,8 @@
 """A Docker Engine for tests: the one that runs, or one of our own for as long as the tests take.
 
 The rule: an engine of ours has its own socket, bridge, files and containerd namespace, so that it can run beside
-another one, and it ends with the process that started it. Its images stay in `build/engine`, so that the next run
-finds the layers; so there is one such engine a checkout at a time.
+another one, and it ends with the process that started it. The images of the one that tests share stay in
+`build/engine`, so that the next run finds the layers; so there is one such engine a checkout at a time.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,31 @@ from deploy.image.errors import NoEngine
 from deploy.image.names import ROOT
 
 DATA = ROOT / "build" / "engine"
-BRIDGE = "instar0"
-ADDRESS = "172.30.231.1/24"  # of the bridge; its containers have the others
-# Locally administered. A bridge without an address of its own has that of its lowest port: it changes with each
-# container that comes or goes, and containers that know the old one are unheard until they ask again, for 5 to 13 s.
-BRIDGE_MAC = "02:49:4e:53:54:52"
 UP_S = 60  # most time that an engine takes to answer
 DOWN_S = 30  # most time that it takes to end its containers
 STORAGE = ("overlay2", "vfs")
 PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A bridge of an engine's own, and its address there; its containers have the others.
+
+    `mac` is locally administered. A bridge without one has that of its lowest port: it changes with each container
+    that comes or goes, and containers that know the old one are unheard until they ask again, for 5 to 13 s.
+    """
+
+    bridge: str
+    address: str
+    mac: str
+
+    @property
+    def gateway(self) -> str:
+        """The address under which its containers reach this machine."""
+        return self.address.partition("/")[0]
+
+
+SHARED = Network("instar0", "172.30.231.1/24", "02:49:4e:53:54:52")
 
 
 @contextlib.contextmanager
@@ -57,55 +74,123 @@ def available() -> Iterator[Engine]:
 
 @contextlib.contextmanager
 def _own(reason: NoEngine) -> Iterator[Engine]:
-    for tool in ("dockerd", "ip"):
-        if shutil.which(tool) is None:
-            raise NoEngine(f"{reason}; starting one needs {tool}, which is not installed") from reason
-    with (
-        _alone(),
-        tempfile.TemporaryDirectory(prefix="instar-engine-", ignore_cleanup_errors=True) as run,
-        _bridge(),
-        contextlib.ExitStack() as stack,
-    ):
-        daemon = _started(Path(run))
-        stack.callback(_stop, daemon)
-        found = engine.connect({"DOCKER_HOST": f"unix://{run}/docker.sock"})
+    with contextlib.ExitStack() as stack:
+        try:
+            daemon = stack.enter_context(running(SHARED, data=DATA))
+        except NoEngine as error:
+            raise NoEngine(f"{reason}; {error}") from reason
+        found = daemon.connect()
         stack.callback(found.client.close)
         yield found
 
 
-def _started(run: Path) -> subprocess.Popen[bytes]:
-    """A daemon that answers; on overlay2 in the checkout, on overlay2 in a temporary folder, or without overlays."""
+@contextlib.contextmanager
+def running(network: Network, *, data: Path | None = None) -> Iterator[Daemon]:
+    """An engine of our own on that network, which nobody else may use, with its files in `data` if it can have them
+    there, or else in a temporary folder. Raises `NoEngine`."""
+    for tool in ("dockerd", "ip"):
+        if shutil.which(tool) is None:
+            raise NoEngine(f"starting an engine needs {tool}, which is not installed")
+    with (
+        _alone(network),
+        tempfile.TemporaryDirectory(prefix="instar-engine-", ignore_cleanup_errors=True) as run,
+        _bridge(network),
+    ):
+        daemon = _started(Path(run), network, data)
+        try:
+            yield daemon
+        finally:
+            daemon.close()
+
+
+def _started(run: Path, network: Network, data: Path | None) -> Daemon:
+    """A daemon that answers; on overlay2 in `data`, on overlay2 in a temporary folder, or without overlays."""
     for storage in STORAGE:
-        for data in (DATA, run / "data"):
-            daemon = _start(run, data, storage)
-            if daemon is not None:
+        for folder in [run / "data"] if data is None else [data, run / "data"]:
+            daemon = Daemon(run, network, folder, storage)
+            if daemon.start():
                 return daemon
     raise NoEngine(f"dockerd does not start: {_last_words(run / 'log')}")
 
 
-def _start(run: Path, data: Path, storage: str) -> subprocess.Popen[bytes] | None:
-    """A daemon that has said that it is ready, or None if it ended instead."""
-    command = ["dockerd", "--host", f"unix://{run}/docker.sock", "--pidfile", f"{run}/pid"]
-    command += ["--data-root", str(data), "--exec-root", f"{run}/exec", "--storage-driver", storage]
-    # Its containers need to reach this host alone; another engine's rules are not ours to change.
-    command += ["--bridge", BRIDGE, "--iptables=false", "--ip6tables=false", "--ip-masq=false", "--ip-forward=false"]
-    command += ["--containerd-namespace", "instar", "--containerd-plugins-namespace", "instar-plugins"]
-    ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-    with ready, (run / "log").open("wb") as log:
-        ready.bind(f"{run}/{storage}-{data.name}.notify")
-        daemon = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "NOTIFY_SOCKET": ready.getsockname()},
-            start_new_session=True,  # Ctrl-C is for the tests, which then stop it
-            preexec_fn=_end_with_parent,
-        )
-        if _is_ready(daemon, ready):
-            return daemon
-    _stop(daemon)
-    return None
+class Daemon:
+    """An engine that can be ended, killed, stopped in its tracks, and started again on the same files and socket."""
+
+    def __init__(self, run: Path, network: Network, data: Path, storage: str) -> None:
+        self.network = network
+        self.host = f"unix://{run}/docker.sock"  # as in DOCKER_HOST
+        self._run = run
+        self._data = data
+        self._ready = run / f"{storage}-{data.name}.notify"
+        self._process: subprocess.Popen[bytes] | None = None
+        self._has_orphans = False
+        self._command = ["dockerd", "--host", self.host, "--pidfile", f"{run}/pid"]
+        self._command += ["--data-root", str(data), "--exec-root", f"{run}/exec", "--storage-driver", storage]
+        # Its containers need to reach this host alone; another engine's rules are not ours to change.
+        self._command += ["--bridge", network.bridge, "--iptables=false", "--ip6tables=false"]
+        self._command += ["--ip-masq=false", "--ip-forward=false"]
+        self._command += ["--containerd-namespace", network.bridge]
+        self._command += ["--containerd-plugins-namespace", f"{network.bridge}-plugins"]
+
+    def connect(self) -> Engine:
+        """Whoever has it closes the client."""
+        return engine.connect({"DOCKER_HOST": self.host})
+
+    def start(self) -> bool:
+        """Whether it has said that it is ready; if not, it has ended."""
+        self._ready.unlink(missing_ok=True)
+        # Of a containerd that was killed with it: as long as nobody has reaped that, a new engine would wait for it.
+        (self._run / "exec" / "containerd" / "containerd.pid").unlink(missing_ok=True)
+        ready = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        with ready, (self._run / "log").open("ab") as log:
+            ready.bind(str(self._ready))
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(self._ready)},
+                start_new_session=True,  # Ctrl-C is for the tests, which then stop it
+                preexec_fn=_end_with_parent,
+            )
+            if _is_ready(self._process, ready):
+                self._has_orphans = False
+                return True
+        self.close()
+        return False
+
+    def send(self, number: int) -> None:
+        """Send it a signal."""
+        assert self._process is not None, "it was started"
+        self._process.send_signal(number)
+
+    def kill(self) -> None:
+        """End it at once; its containers live on, and the next start ends them."""
+        self._has_orphans = True
+        self.send(signal.SIGKILL)
+        self.wait()
+
+    def wait(self) -> None:
+        """Return when it has ended."""
+        assert self._process is not None, "it was started"
+        self._process.wait(timeout=DOWN_S)
+
+    def close(self) -> None:
+        """End it, and its containers with it."""
+        if self._has_orphans:
+            self._has_orphans = False  # tried once
+            self.start()
+        if self._process is not None:
+            self.send(signal.SIGTERM)
+            self.send(signal.SIGCONT)  # if a test has left it stopped
+            try:
+                self.wait()
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+        # One that was killed leaves its files mounted upon themselves, once for each time.
+        while subprocess.run(["umount", str(self._data)], capture_output=True, check=False).returncode == 0:
+            pass
 
 
 def _is_ready(daemon: subprocess.Popen[bytes], ready: socket.socket) -> bool:
@@ -121,39 +206,32 @@ def _is_ready(daemon: subprocess.Popen[bytes], ready: socket.socket) -> bool:
         os.close(ended)
 
 
-def _stop(daemon: subprocess.Popen[bytes]) -> None:
-    """End the daemon, which ends its containers."""
-    daemon.terminate()
-    try:
-        daemon.wait(timeout=DOWN_S)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        daemon.wait()
-
-
 @contextlib.contextmanager
-def _alone() -> Iterator[None]:
+def _alone(network: Network) -> Iterator[None]:
     """Hold what only one engine may use. Raises `NoEngine` if another run holds it."""
-    DATA.mkdir(parents=True, exist_ok=True)
-    with (DATA.parent / "engine.lock").open("wb") as lock:
+    DATA.parent.mkdir(parents=True, exist_ok=True)
+    with (DATA.parent / f"{network.bridge}.lock").open("wb") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise NoEngine(f"the engine in {DATA} is in use by another run of the tests; wait for its end") from error
+            raise NoEngine(
+                f"the engine on {network.bridge} is in use by another run of the tests; wait for its end"
+            ) from error
         yield
 
 
 @contextlib.contextmanager
-def _bridge() -> Iterator[None]:
-    if Path("/sys/class/net", BRIDGE).exists():
-        _ip("link", "delete", BRIDGE)  # of a run that was killed
-    _ip("link", "add", "name", BRIDGE, "address", BRIDGE_MAC, "type", "bridge")
+def _bridge(network: Network) -> Iterator[None]:
+    name = network.bridge
+    if Path("/sys/class/net", name).exists():
+        _ip("link", "delete", name)  # of a run that was killed
+    _ip("link", "add", "name", name, "address", network.mac, "type", "bridge")
     try:
-        _ip("address", "add", ADDRESS, "dev", BRIDGE)
-        _ip("link", "set", BRIDGE, "up")
+        _ip("address", "add", network.address, "dev", name)
+        _ip("link", "set", name, "up")
         yield
     finally:
-        _ip("link", "delete", BRIDGE)
+        _ip("link", "delete", name)
 
 
 def _ip(*arguments: str) -> None:
