@@ -3,7 +3,8 @@
 A subcommand is a module with `HELP`, `configure(parser)` and `run(arguments)`. The group `instar.commands` of the
 installed distributions names them, so the runtime's command line never imports the controller.
 
-Whoever reads what a command prints may stop reading: it ends then, without a word.
+Whoever reads what a command prints may stop reading: it ends then, without a word. SIGTERM ends it from its first
+moment on, also where it is the first process of a container, to which no signal comes that it has not asked for.
 """
 
 from __future__ import annotations
@@ -11,19 +12,27 @@ from __future__ import annotations
 import argparse
 import os
 import select
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import metadata
+from types import FrameType
 
 import instar
 from instar.errors import InstarError
 
 GROUP = "instar.commands"
+FIRST = 1  # the process number of whatever a container is started with, unless it has an init
+ENDED = 128 + signal.SIGTERM  # as shells tell of a process that SIGTERM has ended
 NOBODY_READS = 141  # as shells tell of a process that a closed pipe has ended: 128 + SIGPIPE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; the exit status is 0, 1 for an error that it explained, or 2 for wrong usage."""
+    if (
+        os.getpid() == FIRST
+    ):  # imports take a second, in which a `docker stop` would be missed, and waited for in vain
+        signal.signal(signal.SIGTERM, _end)
     try:
         try:
             return _run(argv)
@@ -35,6 +44,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python flushes once more at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return NOBODY_READS
+
+
+def _end(_signal: int, _frame: FrameType | None) -> None:
+    """What the kernel does with any other process; a subcommand that ends in order takes this one's place."""
+    raise SystemExit(ENDED)
 
 
 def _is_unread(descriptor: int) -> bool:
