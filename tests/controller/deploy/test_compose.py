@@ -216,6 +216,13 @@ def test_our_programs_have_no_rights_beyond_what_they_need(services: Any, servic
 
 
 @pytest.mark.parametrize("service", OURS)
+def test_a_program_is_not_the_first_process_of_its_container_which_hears_signals_late(
+    services: Any, service: str
+) -> None:
+    assert services[service]["init"] is True
+
+
+@pytest.mark.parametrize("service", OURS)
 def test_a_program_is_given_the_time_to_drain(services: Any, service: str) -> None:
     program = cluster_settings.dispatcher if service == "dispatcher" else cluster_settings.invoker
     drain_s = program(services[service]["environment"], {}).program.drain_s
