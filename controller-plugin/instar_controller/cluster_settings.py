@@ -14,6 +14,7 @@ from pathlib import Path
 
 from instar.weights.store import default_root
 from instar_controller import cluster_variables as names
+from instar_controller.clients.couch.connection import CouchSettings
 from instar_controller.cluster_ports import TopicSettings
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
@@ -29,8 +30,8 @@ from instar_controller.settings import (
     parse_stem_cells,
     planning_of,
 )
-from instar_controller.variables import Given, Variable
-from instar_controller.whisk import locked
+from instar_controller.variables import Given, Program, Variable
+from instar_controller.whisk import invoker_numbers, locked
 from instar_controller.whisk import manifest as manifests
 from instar_controller.whisk.limits import Bounds, Limits
 from instar_controller.whisk.locked import AES_128, AES_256, Keys
@@ -40,7 +41,7 @@ from instar_controller.whisk.values import Json, parse
 
 OVERHEAD_BYTES = 6068  # of a message around its arguments, as OpenWhisk reckons
 NO_PLANS = "none"
-MOST_INSTANCE = (1 << 31) - 1  # OpenWhisk's ids are such integers
+MOST_INSTANCE = invoker_numbers.MOST
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,15 @@ class OperationsSettings:
     port: int = 8080
     username: str = "invoker.user"
     password: str = field(default="invoker.pass", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NumberingSettings:
+    """Where a program learns which invoker it is that was told its name only."""
+
+    zookeeper: str  # `host:port`, several with commas between them, and perhaps a path
+    unique_name: str
+    overwrite: int | None  # the number that the name is to have from now on, whatever it had
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,6 +207,54 @@ def invoker(environment: Mapping[str, str], options: Mapping[str, str | None]) -
     )
 
 
+def numbering(
+    program: Program, environment: Mapping[str, str], options: Mapping[str, str | None]
+) -> NumberingSettings | None:
+    """Where the program's number comes from; None if it is told, or it is a node and has none. Raises
+    `SettingsError`.
+    """
+    given = Given(environment, options)
+    is_node = program is Program.INVOKER and given.value(names.DISPATCHED)
+    number = _overwritten(given)
+    if is_node or given.value(names.ID):
+        if number is not None:
+            other = given.source(names.DISPATCHED if is_node else names.ID)
+            raise SettingsError(
+                f"{given.source(names.OVERWRITE_ID)} {number} is for a number of ZooKeeper's, and with {other} none "
+                "is taken from there; leave one of them out"
+            )
+        return None
+    name, servers = given.value(names.UNIQUE_NAME), given.value(names.ZOOKEEPER)
+    if not name or not servers:
+        raise SettingsError(_without_number(number, name, servers))
+    try:
+        invoker_numbers.node_of(name)
+    except ValueError as error:
+        raise SettingsError(f"{given.source(names.UNIQUE_NAME)} '{name}': {error}") from error
+    return NumberingSettings(servers, name, number)
+
+
+def _overwritten(given: Given) -> int | None:
+    text = given.value(names.OVERWRITE_ID)
+    if text and int(text) > MOST_INSTANCE:
+        raise SettingsError(f"{given.source(names.OVERWRITE_ID)} {text} is beyond {MOST_INSTANCE}, OpenWhisk's most")
+    return int(text) if text else None
+
+
+def _without_number(overwrite: int | None, name: str, servers: str) -> str:
+    by_name = f"{names.UNIQUE_NAME.name} (or {names.UNIQUE_NAME.flag}) and {names.ZOOKEEPER.name}"
+    ways = (
+        f"give {names.ID.flag} N, or {names.ID.flag} {names.FROM_NAME} where the unique name ends in a number, or "
+        f"set {by_name}, to have the number that ZooKeeper has for that name"
+    )
+    if overwrite is not None or name or servers:
+        missing = " and ".join(
+            variable.name for variable, value in ((names.UNIQUE_NAME, name), (names.ZOOKEEPER, servers)) if not value
+        )
+        return f"{names.ID.name} is not set, and {missing} is not either: an invoker needs a number; {ways}"
+    return f"{names.ID.name} is not set: an invoker needs a number; {ways}"
+
+
 def dispatcher(environment: Mapping[str, str], options: Mapping[str, str | None]) -> DispatcherSettings:
     """Settings of `instar dispatcher`. Raises `SettingsError`."""
     given = Given(environment, options)
@@ -244,13 +302,37 @@ def _bus(given: Given) -> BusSettings:
     )
 
 
-def _database(given: Given) -> DatabaseSettings:
+def plans(environment: Mapping[str, str]) -> tuple[CouchSettings, str]:
+    """The CouchDB of a cluster, and the name of the database of its plans. Raises `SettingsError`."""
+    given = Given(environment, {})
+    name = given.required(names.PLANS_DATABASE)
+    if name == NO_PLANS:
+        raise SettingsError(
+            f"{names.PLANS_DATABASE.name} is '{NO_PLANS}': such programs make no plans; name the database of those "
+            "that do"
+        )
+    couch = CouchSettings(
+        given.value(names.COUCHDB_PROTOCOL),
+        _couch_host(given),
+        given.value(names.COUCHDB_PORT),
+        given.value(names.COUCHDB_USERNAME),
+        given.value(names.COUCHDB_PASSWORD),
+    )
+    return couch, name
+
+
+def _couch_host(given: Given) -> str:
     host = given.required(names.COUCHDB_HOST)
     if "/" in host or ":" in host:
         raise SettingsError(
             f"{names.COUCHDB_HOST.name} '{host}' is no host; its protocol and port are in "
             f"{names.COUCHDB_PROTOCOL.name} and {names.COUCHDB_PORT.name}"
         )
+    return host
+
+
+def _database(given: Given) -> DatabaseSettings:
+    host = _couch_host(given)
     return DatabaseSettings(
         protocol=given.value(names.COUCHDB_PROTOCOL),
         host=host,
@@ -267,12 +349,9 @@ def _database(given: Given) -> DatabaseSettings:
 
 def _instance(given: Given) -> InstanceSettings:
     unique_name = given.value(names.UNIQUE_NAME)
-    wanted = given.value(names.ID)
-    if not wanted:
-        ways = f"give {names.ID.flag} N, or {names.ID.flag} {names.FROM_NAME} where the unique name ends in a number"
-        if given.value(names.ZOOKEEPER):
-            raise SettingsError(f"{names.ZOOKEEPER.name} is set, but ids are not taken from ZooKeeper; {ways}")
-        raise SettingsError(f"{names.ID.name} is not set: an invoker needs a number; {ways}")
+    wanted, servers, overwrite = given.value(names.ID), given.value(names.ZOOKEEPER), _overwritten(given)
+    if not wanted:  # `numbering` says where else it comes from
+        raise SettingsError(_without_number(overwrite, unique_name, servers))
     number = _ordinal(given, unique_name) if wanted == names.FROM_NAME else int(wanted)
     if number > MOST_INSTANCE:
         raise SettingsError(f"{given.source(names.ID)} {number} is beyond {MOST_INSTANCE}, OpenWhisk's most")

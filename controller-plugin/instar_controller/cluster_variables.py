@@ -13,6 +13,7 @@ from instar_controller.configured import (
     OneOf,
     duration_ms,
     duration_s,
+    ensemble,
     hosts,
     path,
     port,
@@ -27,6 +28,7 @@ from instar_controller.variables import Program, Variable
 from instar_controller.whisk import store_level
 
 INVOKER, DISPATCHER = (Program.INVOKER,), (Program.DISPATCHER,)
+EVERY = tuple(Program)
 DOCKER, PROCESS = "docker", "process"
 FROM_NAME = "from-name"
 TEXT, JSON = "text", "json"
@@ -50,7 +52,16 @@ UNIQUE_NAME = Variable(
 )
 DISPLAYED_NAME = Variable("INSTAR_DISPLAYED_NAME", "a name for people, shown there too", text, flag="--displayedName")
 ZOOKEEPER = Variable(
-    "ZOOKEEPER_HOSTS", "not used: ids come from no ZooKeeper, so `INSTAR_INVOKER_ID` has to be set", text
+    "ZOOKEEPER_HOSTS",
+    "the ZooKeeper servers, `host:port`, with commas between them: the number that they have for the unique name is "
+    "taken where `INSTAR_INVOKER_ID` is not set",
+    ensemble,
+)
+OVERWRITE_ID = Variable(
+    "INSTAR_OVERWRITE_ID",
+    "the number that ZooKeeper is to have for the unique name from now on; who had it gets another",
+    Matching(r"\d+", "a whole number from 0 on"),
+    flag="--overwriteId",
 )
 DISPATCHED = Variable(
     "INSTAR_DISPATCHED",
@@ -94,11 +105,13 @@ SEGMENT_SIZE = Variable(
 USER_EVENTS = Variable("CONFIG_whisk_userEvents_enabled", "whether events go to the topic `events`", truth, "false")
 
 # The database.
-COUCHDB_PROTOCOL = Variable("CONFIG_whisk_couchdb_protocol", "`http` or `https`", OneOf("http", "https"), "http")
-COUCHDB_HOST = Variable("CONFIG_whisk_couchdb_host", "the host of CouchDB", text)
-COUCHDB_PORT = Variable("CONFIG_whisk_couchdb_port", "its port", port, "5984")
-COUCHDB_USERNAME = Variable("CONFIG_whisk_couchdb_username", "who we are to it", text)
-COUCHDB_PASSWORD = Variable("CONFIG_whisk_couchdb_password", "the password", text)
+COUCHDB_PROTOCOL = Variable(
+    "CONFIG_whisk_couchdb_protocol", "`http` or `https`", OneOf("http", "https"), "http", programs=EVERY
+)
+COUCHDB_HOST = Variable("CONFIG_whisk_couchdb_host", "the host of CouchDB", text, programs=EVERY)
+COUCHDB_PORT = Variable("CONFIG_whisk_couchdb_port", "its port", port, "5984", programs=EVERY)
+COUCHDB_USERNAME = Variable("CONFIG_whisk_couchdb_username", "who we are to it", text, programs=EVERY)
+COUCHDB_PASSWORD = Variable("CONFIG_whisk_couchdb_password", "the password", text, programs=EVERY)
 SUBJECTS = Variable("CONFIG_whisk_couchdb_databases_WhiskAuth", "the database of subjects", _database)
 ENTITIES = Variable("CONFIG_whisk_couchdb_databases_WhiskEntity", "the database of actions", _database)
 ACTIVATIONS = Variable("CONFIG_whisk_couchdb_databases_WhiskActivation", "the database of activations", _database)
@@ -254,6 +267,7 @@ PLANS_DATABASE = Variable(
     "the database of plans between models, or `none` to make and use no plans",
     _database,
     "instar_plans",
+    programs=EVERY,
 )
 AES_128_KEY = Variable(
     "INSTAR_AES_128_KEY",

@@ -118,6 +118,15 @@ def hosts(value: str) -> tuple[str, ...]:
     return found
 
 
+def ensemble(value: str) -> str:
+    """`host:port,host:port`, and perhaps a path that everything is below, `host:port/path`; empty for nothing."""
+    servers, slash, path = value.partition("/")
+    hosts(servers)
+    if slash and (not servers or not all(path.split("/")) or {".", ".."} & set(path.split("/"))):
+        raise ValueError(f"write HOST:PORT, several with commas between them, and perhaps a path; '/{path}' is none")
+    return value
+
+
 class OneOf:
     """One of a few words."""
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from instar_controller import cluster_command, cluster_settings, dispatching
+from instar_controller import beginning, cluster_command, cluster_settings, dispatching
 from instar_controller.variables import Program
 
 HELP = "share an OpenWhisk invoker's activations among nodes"
@@ -25,8 +25,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run until a signal. The exit status is 0, or 1 with one line that says why it cannot run."""
 
     def begin(options: cluster_command.Options, announce: cluster_command.Announce) -> None:
-        settings = cluster_settings.dispatcher(os.environ, options)
-        cluster_command.configure_log(settings.program)
-        dispatching.serve(settings, os.environ, announce)
+        program, read = Program.DISPATCHER, cluster_settings.dispatcher
+        beginning.run(program, read, dispatching.serve, os.environ, options, announce)
 
     return cluster_command.run(arguments, Program.DISPATCHER, begin)

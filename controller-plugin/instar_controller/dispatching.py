@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 
 from instar_controller import cluster_parts, roles, sharing_plans
+from instar_controller.beginning import Begun
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection
 from instar_controller.clients.couch.database import Database
 from instar_controller.clients.couch.entities import CouchEntities
 from instar_controller.clients.metrics import Metrics
 from instar_controller.cluster_notices import Answering, Draining, Working
-from instar_controller.cluster_parts import Announce, Stopped, Stopping
+from instar_controller.cluster_parts import Announce, Stopped
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import DispatcherSettings
 from instar_controller.engines.acknowledging import Acknowledger, AckTopics
@@ -31,7 +32,7 @@ from instar_controller.engines.pinging import Pinging
 from instar_controller.engines.registration import Registration
 from instar_controller.engines.sources import InvokerSource
 from instar_controller.engines.topics import Topics
-from instar_controller.operations import Operations, OperationsServer
+from instar_controller.operations import Operations
 from instar_controller.policies.nodes import Patience
 from instar_controller.readiness import Health
 from instar_controller.whisk.instances import InvokerInstance
@@ -48,17 +49,15 @@ OWN_THREADS = (
 ANSWERS_S = 5.0  # at the end, for the last answers to leave
 
 
-def serve(settings: DispatcherSettings, environment: Mapping[str, str], announce: Announce) -> None:
+def serve(settings: DispatcherSettings, environment: Mapping[str, str], announce: Announce, begun: Begun) -> None:
     """Work until SIGINT or SIGTERM. To be called from the main thread.
 
-    Raises `SettingsError` if the port cannot be had, `StoreError` if the state directory cannot.
+    Raises `StoreError` if the state directory cannot be had.
     """
     program = settings.program
     name = f"invoker{settings.instance.number}"
     with ExitStack() as stack:
-        stopping = Stopping()
-        server = OperationsServer(program.operations)
-        stack.callback(server.close)
+        stopping, server = begun
         metrics = stack.enter_context(cluster_parts.counting())
         bus = cluster_parts.bus(program.bus)
         stack.callback(bus.close)

@@ -16,12 +16,14 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from instar_controller import cluster_parts, making, roles, sharing_plans
+from instar_controller.beginning import Begun
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection
 from instar_controller.clients.couch.database import Database
 from instar_controller.clients.couch.entities import CouchEntities
 from instar_controller.clients.couch.subjects import CouchSubjects
 from instar_controller.clients.metrics import Metrics
+from instar_controller.clients.slate import SlateFile
 from instar_controller.cluster_notices import Answering, Draining, Prewarmed, Removed, Working
 from instar_controller.cluster_parts import Announce, Stopped, Stopping
 from instar_controller.cluster_ports import Bus
@@ -39,7 +41,7 @@ from instar_controller.engines.node import Node, NodeSettings
 from instar_controller.engines.orders import Remove, Start
 from instar_controller.engines.preparing import Preparation
 from instar_controller.engines.topics import Topics
-from instar_controller.operations import Operations, OperationsServer
+from instar_controller.operations import Operations
 from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.snapshot import Container
 from instar_controller.ports import Ending, Plans
@@ -50,6 +52,7 @@ from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.manifest import Manifest
 
 CONTAINERS_FOLDER = "containers"
+SLATE_FILE = "handed-over"
 SENDS_PER_FENCE = 0.8  # of `fence_s`: what left just before the fence has arrived, or never will, before `dead_s`
 HEALTH_FAMILY = "nodejs"  # of the controllers' health tests
 ENGINE_ASKED_S = 1.0  # between two questions whether Docker's engine answers: it takes about a millisecond
@@ -63,17 +66,15 @@ class NoPlans:
         return None
 
 
-def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: Announce) -> None:
+def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: Announce, begun: Begun) -> None:
     """Work until SIGINT or SIGTERM. To be called from the main thread; containers start with `environment`.
 
-    Raises `SettingsError` if the port or the containers' engine cannot be had, `StoreError` if the state directory
+    Raises `SettingsError` if the containers' engine cannot be had, `StoreError` if the state directory
     cannot.
     """
     program = settings.program
     with ExitStack() as stack:
-        stopping = Stopping()
-        server = OperationsServer(program.operations)
-        stack.callback(server.close)
+        stopping, server = begun
         metrics = stack.enter_context(cluster_parts.counting())
         bus = cluster_parts.bus(program.bus, send_s=_send_s(settings.role))
         stack.callback(bus.close)
@@ -169,6 +170,9 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
             interval_s=program.database.blacklist_interval_s,
         )
         entities = CouchEntities(Database(parts.connection, program.database.entities))
+        slate = _slate(settings, role.source.topic)
+        if slate is not None:
+            stack.callback(slate.close)
         node = Node(
             role.bus,
             role.source,
@@ -188,6 +192,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
             AckTopics(Topics(program.bus.prefix).completed, roles.events_topic(program.bus)),
             NodeSettings(IntakeSettings(most_unfinished=settings.engine.queue_length)),
             may_read=parts.gate.wait_until_reading,
+            slate=slate,
         )
         parts.tell_engine(engine)
         _watch(parts, node, engine)
@@ -205,6 +210,13 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         parts.gate.close()
         announce(Draining(program.drain_s))
         role.stop()
+
+
+def _slate(settings: InvokerSettings, topic: str) -> SlateFile | None:
+    """Where it notes how far it has come; None behind dispatchers, which go by what a node has committed."""
+    return (
+        SlateFile(settings.program.state / SLATE_FILE, topic) if isinstance(settings.role, InstanceSettings) else None
+    )
 
 
 def _send_s(role: InstanceSettings | NodeRoleSettings) -> float:

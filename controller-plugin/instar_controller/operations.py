@@ -23,9 +23,9 @@ import secrets
 import socket
 import string
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import waitress  # type: ignore[import-untyped]
 from flask import Flask, Response, request
@@ -33,7 +33,10 @@ from werkzeug.exceptions import HTTPException
 
 from instar_controller.clients import metrics
 from instar_controller.cluster_settings import OperationsSettings
-from instar_controller.errors import SettingsError
+from instar_controller.errors import OverloadedError, SettingsError
+
+if TYPE_CHECKING:
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +49,10 @@ MAX_BODY_BYTES = 1 << 16  # nobody has anything to send
 
 
 class Switch(Protocol):
-    """Whether the program may be given work, as an operator wants it. Safe for several threads; never waits."""
+    """Whether the program may be given work, as an operator wants it. Safe for several threads; never waits.
+
+    To turn it raises `OverloadedError` as long as there is nothing to turn.
+    """
 
     @property
     def is_enabled(self) -> bool: ...
@@ -98,7 +104,10 @@ def create_app(operations: Operations, settings: OperationsSettings) -> Flask:
         return turn(operations.switch.disable, "disabled")
 
     def turn(act: Callable[[], None], state: str) -> Response:
-        act()
+        try:
+            act()
+        except OverloadedError as error:
+            return _error(str(error), 503)
         logger.warning("%s is now %s, as an operator has asked", operations.name, state)
         return _text(f"{operations.name} is now {state}.")
 
@@ -129,6 +138,7 @@ class OperationsServer:
         """Raises `SettingsError` if the port cannot be had."""
         self._settings = settings
         self._listener = _listen(settings)
+        self._app: Flask | None = None
         self._server: waitress.server.MultiSocketServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -143,9 +153,13 @@ class OperationsServer:
         return ipaddress.ip_address(self._listener.getsockname()[0]).is_loopback
 
     def start(self, operations: Operations) -> None:
+        """Tell and turn this, and when called again that instead."""
+        self._app = create_app(operations, self._settings)
+        if self._server is not None:
+            return
         logging.getLogger("waitress.queue").setLevel(logging.ERROR)  # a queue of requests is no news here
         server = waitress.create_server(
-            create_app(operations, self._settings),
+            self._answer,
             sockets=[self._listener],
             threads=THREADS,
             asyncore_use_poll=True,
@@ -155,6 +169,10 @@ class OperationsServer:
         self._server = server
         self._thread = threading.Thread(target=_serve, args=(server,), name="instar-operations", daemon=True)
         self._thread.start()
+
+    def _answer(self, environment: WSGIEnvironment, begin: StartResponse) -> Iterable[bytes]:
+        assert self._app is not None
+        return self._app(environment, begin)
 
     def close(self) -> None:
         """Serve no more."""

@@ -74,6 +74,11 @@ class Cluster:
         program.event("working")
         return program
 
+    def begin_named(self, command: str, name: str, *options: str, zookeeper: str, **changed: str) -> RunningProgram:
+        """Start a program that has its number from ZooKeeper, whatever comes of it."""
+        told = ("--uniqueName", name, "--state", str(self.state(name)))
+        return self._begin(command, *told, *options, environment={"ZOOKEEPER_HOSTS": zookeeper, **changed})
+
     def state(self, name: str) -> Path:
         return self.folder / name
 

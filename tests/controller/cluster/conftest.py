@@ -9,8 +9,9 @@ import pytest
 from brokers import Broker, broker, own_broker, topic_prefix
 from clusters import Cluster
 from databases import Databases
+from zookeepers import place, zookeeper
 
-__all__ = ["broker", "own_broker", "topic_prefix"]
+__all__ = ["broker", "own_broker", "place", "topic_prefix", "zookeeper"]
 
 
 @pytest.fixture

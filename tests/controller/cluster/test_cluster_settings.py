@@ -141,7 +141,7 @@ def test_without_a_number_it_says_what_is_supported() -> None:
     without = {key: value for key, value in LEAST.items() if key != "INSTAR_INVOKER_ID"}
     with pytest.raises(SettingsError, match="give --id N, or --id from-name"):
         cluster_settings.invoker(without, {})
-    with pytest.raises(SettingsError, match="ZOOKEEPER_HOSTS is set, but ids are not taken from ZooKeeper"):
+    with pytest.raises(SettingsError, match="INVOKER_NAME is not either: an invoker needs a number"):
         cluster_settings.dispatcher({**without, "ZOOKEEPER_HOSTS": "zoo:2181"}, {})
 
 
