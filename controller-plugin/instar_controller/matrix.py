@@ -1,7 +1,7 @@
-"""The plans between all models of a server, as a matrix to look at.
+"""The plans between all models of a server or a cluster, as a matrix to look at.
 
-One rule: it is read from what the server keeps on disk, beside the running server and without asking it. So it may be
-a moment behind, and changes nothing.
+One rule: it is read from where plans are kept, beside the running programs and without asking them. So it may be a
+moment behind, and changes nothing.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from instar_controller.clients.plans import Answer, KeptPlan, PlanRepository
+from instar_controller.clients.roll import Roll
+from instar_controller.engines.registries import without_plan
+from instar_controller.engines.repository import Repository
 from instar_controller.errors import StoreError
 
 
@@ -49,12 +52,16 @@ def read(repository: PlanRepository) -> Matrix:
             f"{repository.root} has no plans: name the --state of an `instar serve` that makes some "
             "(it does not with --costs none, nor before this machine is measured)"
         )
+    return of(repository, roll, roll.costs, roll.device)
+
+
+def of(repository: Repository, roll: Roll, costs: str, device: str) -> Matrix:
+    """The matrix of all models on the roll, at these costs (`plans.key_of`), which are those of this kind of device.
+    The plans themselves are left out. Raises `StoreError`."""
     models = tuple(Model(name, digest) for name, digest in roll.named().items())
     digests = sorted({model.digest for model in models})
-    answers = {
-        (source, target): answer
-        for source in digests
-        for target in digests
-        if (answer := repository.find(source, target, roll.costs)) is not None
-    }
-    return Matrix(roll.device, models, answers)
+    answers: dict[tuple[str, str], Answer] = {}
+    for source in digests:  # a row at a time: all plans together may be more than memory takes
+        row = repository.find_all([(source, target) for target in digests], costs)
+        answers |= {pair: without_plan(answer) for pair, answer in row.items()}
+    return Matrix(device, models, answers)

@@ -1,10 +1,13 @@
-"""Show by which plans the actions of `instar serve` become each other, and what they are estimated to take.
+"""Show by which plans the actions of `instar serve`, or of a cluster, become each other, and what that should take.
 
   instar plans                     a row a source, a column a target; `load` where that is no slower
   instar plans --png plans.png     the same as a picture (needs pillow)
   instar plans --json              every pair, with both estimates
+  instar plans --cluster           of `instar dispatcher` and `instar invoker`, from the database that they share: the
+                                   environment names it by the variables that they read, `CONFIG_whisk_couchdb_host`
+                                   and those beside it, and `INSTAR_PLANS_DATABASE`
 
-A server may be running on that state meanwhile.
+A server may be running on that state meanwhile, and so may all programs of a cluster.
 """
 
 from __future__ import annotations
@@ -30,7 +33,10 @@ HELP = "show the plans by which served actions become each other"
 def configure(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     state = "state of the server (default: ~/.local/state/instar)"
-    parser.add_argument("--state", type=Path, metavar="DIR", help=state)
+    place = parser.add_mutually_exclusive_group()
+    place.add_argument("--state", type=Path, metavar="DIR", help=state)
+    place.add_argument("--cluster", action="store_true", help="plans of a cluster, from its database")
+    parser.add_argument("--device", metavar="KIND", help="with --cluster: the kind of device, if there are several")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--png", type=Path, metavar="FILE", help="draw the matrix into a file")
 
@@ -38,8 +44,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Print or draw the matrix. The exit status is 0, or 1 with one line that says why there is none."""
     try:
-        state = arguments.state or settings.default_state(os.environ)
-        matrix = matrices.read(PlanRepository(state / serving.PLANS_FOLDER))
+        matrix = _read(arguments)
         if arguments.png is not None:
             _draw(matrix, arguments.png)
     except ControllerError as error:
@@ -50,6 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print("\n".join(lines(matrix)))
     return 0
+
+
+def _read(arguments: argparse.Namespace) -> Matrix:
+    if arguments.cluster:
+        # Late: whoever has no cluster needs none of its libraries.
+        from instar_controller import cluster_plans
+
+        return cluster_plans.read(os.environ, arguments.device)
+    if arguments.device is not None:
+        raise SettingsError("--device goes with --cluster: a server plans for the device that it runs on")
+    state = arguments.state or settings.default_state(os.environ)
+    return matrices.read(PlanRepository(state / serving.PLANS_FOLDER))
 
 
 def lines(matrix: Matrix) -> Iterator[str]:

@@ -24,6 +24,7 @@ class Program(Enum):
 
     INVOKER = "invoker"
     DISPATCHER = "dispatcher"
+    PLANS = "plans"  # with `--cluster`
 
 
 BOTH = (Program.INVOKER, Program.DISPATCHER)

@@ -1,7 +1,8 @@
 """`Documents` over CouchDB: a database of our own, with views for people and for whoever wants numbers.
 
 One rule: it is made, and its views with it, before it is first used and after every failure; whoever else does so at
-the same time is not in the way. An object can be sent to another process, which opens connections of its own.
+the same time is not in the way. Who gives no views only reads, and makes nothing. An object can be sent to another
+process, which opens connections of its own.
 """
 
 from __future__ import annotations
@@ -42,15 +43,15 @@ class Design:
 
 
 class CouchDocuments:
-    """The database of this name."""
+    """The database of this name. Without a `design` it has to be there already."""
 
-    def __init__(self, settings: CouchSettings, name: str, design: Design) -> None:
+    def __init__(self, settings: CouchSettings, name: str, design: Design | None = None) -> None:
         self._place = (settings, name, design)
         self._database = Database(Connection(settings), name)
         self._lock = threading.Lock()
         self._is_ready = False
 
-    def __reduce__(self) -> tuple[type[CouchDocuments], tuple[CouchSettings, str, Design]]:
+    def __reduce__(self) -> tuple[type[CouchDocuments], tuple[CouchSettings, str, Design | None]]:
         return CouchDocuments, self._place
 
     def __eq__(self, other: object) -> bool:
@@ -101,17 +102,20 @@ class CouchDocuments:
 
     def view(self, name: str, *, query: Mapping[str, str]) -> Sequence[JsonObject]:
         """The rows of one of the design document's views."""
+        design = self._place[2]
+        assert design is not None, "its views are asked for by whoever gives them"
         with self._ready() as database:
-            return database.rows(self._place[2].name, name, query=query)
+            return database.rows(design.name, name, query=query)
 
     @contextmanager
     def _ready(self) -> Iterator[Database]:
         """The database, made. A failure may mean that it is gone, so the next one looks again."""
+        design = self._place[2]
         try:
             with self._lock:
-                if not self._is_ready:
+                if not self._is_ready and design is not None:
                     self._database.ensure()
-                    _ensure_design(self._database, self._place[2])
+                    _ensure_design(self._database, design)
                     self._is_ready = True
             yield self._database
         except NotFoundError as error:
