@@ -429,12 +429,13 @@ def _docker(given: Given) -> DockerSettings | None:
             f"{given.source(names.NETWORK)} '{network}' gives containers no address of their own; name a bridge, or "
             "a network made with `docker network create`"
         )
-    return DockerSettings(network, given.value(names.PAUSE_GRACE))
+    return DockerSettings(network, given.value(names.PAUSE_GRACE), given.value(names.USERS_REGISTRY).rstrip("/"))
 
 
 def _manifest(given: Given) -> Manifest:
     file = given.value(names.MANIFEST_FILE)
     source, text = given.source(names.MANIFEST), given.value(names.MANIFEST)
+    registry = given.value(names.RUNTIMES_REGISTRY).rstrip("/")
     if file is not None:
         source = f"{given.source(names.MANIFEST_FILE)} {file}"
         try:
@@ -451,7 +452,6 @@ def _manifest(given: Given) -> Manifest:
         )
     try:
         document = parse(text)
-        registry = given.value(names.RUNTIMES_REGISTRY).rstrip("/")
         return manifests.parse(_with_registry(document, registry) if registry else document)
     except (ValueError, SettingsError) as error:  # what is no JSON, or no manifest
         raise SettingsError(f"{source}: {error}") from error

@@ -35,6 +35,9 @@ TEXT, JSON = "text", "json"
 
 _topic = Matching(r"[a-zA-Z0-9._-]*", "letters, digits, '.', '_' and '-', as in a topic's name")
 _name = Matching(r"[a-zA-Z0-9._-]{1,100}", "at most 100 letters, digits, '.', '_' and '-'")
+_registry = Matching(
+    r"(?!.*://)[A-Za-z0-9._:/\[\]-]*", "a registry, HOST or HOST:PORT, perhaps with a path, without 'https://'"
+)
 _database = Matching(r"[a-z][a-z0-9_$()+/-]*", "a database's name: lower-case letters, digits, and _$()+/-")
 
 # Who this is.
@@ -210,7 +213,13 @@ MANIFEST_FILE = Variable(
 RUNTIMES_REGISTRY = Variable(
     "CONFIG_whisk_containerFactory_runtimesRegistry_url",
     "registry of the manifest's images that name none",
-    text,
+    _registry,
+)
+USERS_REGISTRY = Variable(
+    "CONFIG_whisk_containerFactory_userImagesRegistry_url",
+    "registry of users' own images that name none (default: Docker's)",
+    _registry,
+    programs=INVOKER,
 )
 NETWORK = Variable(
     "CONFIG_whisk_containerFactory_containerArgs_network",

@@ -83,6 +83,7 @@ def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> M
             images={kind.kind: kind.image for kind in settings.manifest.kinds},
             store=store,
             trusted=settings.manifest.blackboxes,
+            users_registry=f"{registry}/" if (registry := settings.docker.users_registry) else "",
         ),
     )
     made.prepare()

@@ -50,6 +50,7 @@ class DockerSettings:
 
     network: str = "bridge"  # that the containers' addresses are on; this machine must reach them
     pause_grace_s: float = 10.0  # after which an unused container is paused, as OpenWhisk does
+    users_registry: str = ""  # of images of users' actions whose names say none; "": Docker's own
 
 
 @dataclass(frozen=True, slots=True)

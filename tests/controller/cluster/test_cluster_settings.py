@@ -203,6 +203,13 @@ def test_a_registry_is_that_of_images_that_name_none() -> None:
     ]
 
 
+def test_users_images_have_a_registry_of_their_own() -> None:
+    usual = invoker().docker
+    chosen = invoker(CONFIG_whisk_containerFactory_userImagesRegistry_url="there:5000/users/").docker
+    assert usual is not None and usual.users_registry == ""
+    assert chosen is not None and chosen.users_registry == "there:5000/users"
+
+
 @pytest.mark.parametrize("name", [name for name in LEAST if name not in ("HOME", "INSTAR_INVOKER_ID")])
 def test_what_has_no_default_has_to_be_said(name: str) -> None:
     with pytest.raises(SettingsError, match=f"{name} is not set"):
@@ -229,6 +236,8 @@ def test_what_has_no_default_has_to_be_said(name: str) -> None:
         ("CONFIG_whisk_containerFactory_containerArgs_network", "host", "no address of their own"),
         ("CONFIG_whisk_activation_storeBlockingResultLevel", "STORE_NOTHING", "'STORE_ALWAYS', 'STORE_FAILURES'"),
         ("CONFIG_whisk_activation_disableStoreResult", "perhaps", "'true' or 'false'"),
+        ("CONFIG_whisk_containerFactory_userImagesRegistry_url", "https://there", "without 'https://'"),
+        ("CONFIG_whisk_containerFactory_runtimesRegistry_url", "https://there", "without 'https://'"),
         ("PORT", "70000", "write a TCP port"),
         ("INSTAR_DRAIN", "-1", "write a"),
         ("INSTAR_DRAIN", "nan", "write a number of seconds"),

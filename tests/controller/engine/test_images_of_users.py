@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -31,6 +32,24 @@ PLAN = Plan("owner", "bridge", 2048, {}, {"python:3": "runtime:1"}, trusted=froz
 def test_only_images_that_nobody_vouches_for_are_pulled(kind: str, image: str, is_pulled: bool) -> None:
     assert arguments.image(PLAN, kind) == image
     assert arguments.is_pulled(PLAN, kind) is is_pulled
+
+
+@pytest.mark.parametrize(
+    ("kind", "image"),
+    [
+        ("python:3", "runtime:1"),
+        ("blackbox:own", "there:5000/users/own"),
+        ("blackbox:me/own:1", "there:5000/users/me/own:1"),
+        ("blackbox:known/own:1", "there:5000/users/known/own:1"),
+        ("blackbox:localhost/own", "there:5000/users/localhost/own"),  # for OpenWhisk that is a user
+        ("blackbox:here:5000/own", "here:5000/own"),
+        ("blackbox:registry.example/me/own", "registry.example/me/own"),
+    ],
+)
+def test_images_of_users_are_of_their_registry_unless_they_name_one(kind: str, image: str) -> None:
+    plan = replace(PLAN, users_registry="there:5000/users/")
+    assert arguments.image(plan, kind) == image
+    assert arguments.is_pulled(plan, kind) is arguments.is_pulled(PLAN, kind)
 
 
 @pytest.mark.parametrize(
@@ -78,6 +97,15 @@ def test_the_latest_image_has_to_be_pulled() -> None:
     assert isinstance(error, ImageError)
     assert str(error) == "Failed to pull container image 'example/nosuch'."
     assert "create" not in engine.asked
+
+
+def test_what_cannot_be_pulled_is_told_with_its_registry() -> None:
+    engine = Scripted(pull="nobody there")
+    plan = replace(PLAN, users_registry="there:5000/")
+    with pytest.raises(ImageError, match=r"Failed to pull container image 'there:5000/me/own'\."):
+        DockerContainers(engine, plan).start(  # type: ignore[arg-type]
+            C1, kind="blackbox:me/own", memory_mb=256, key=None, on_exit=lambda _: None
+        )
 
 
 def test_another_image_is_tried_all_the_same() -> None:

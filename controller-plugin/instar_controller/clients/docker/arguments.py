@@ -46,6 +46,9 @@ class Plan:
     store: Path | None = None  # a directory of this machine that has weights for the containers of Instar's images
     stores: Mapping[str, str] = field(default_factory=dict)  # by image of Instar's: where it looks for weights
     trusted: frozenset[str] = frozenset()  # images of users' actions that are there already, and never pulled
+    users_registry: str = (
+        ""  # of images of users' actions whose names say none, with its last slash; "": Docker's own
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,10 @@ class Request:
 
 def image(plan: Plan, kind: str) -> str:
     """What containers of this kind are made of: the runtime's image, or the user's own, which the kind names."""
-    return plan.images[kind] if kind in plan.images else kind.removeprefix(f"{BLACKBOX}:")
+    if kind in plan.images:
+        return plan.images[kind]
+    name = _users_image(kind)
+    return name if _names_registry(name) else plan.users_registry + name
 
 
 def is_users(plan: Plan, kind: str) -> bool:
@@ -71,7 +77,18 @@ def is_users(plan: Plan, kind: str) -> bool:
 
 def is_pulled(plan: Plan, kind: str) -> bool:
     """Whether the image is fetched anew for each container."""
-    return is_users(plan, kind) and image(plan, kind) not in plan.trusted
+    return is_users(plan, kind) and _users_image(kind) not in plan.trusted
+
+
+def _users_image(kind: str) -> str:
+    """As the action names it."""
+    return kind.removeprefix(f"{BLACKBOX}:")
+
+
+def _names_registry(image: str) -> bool:
+    """Whether an image's name begins with a host, as OpenWhisk tells it from a user: by its dots or its port."""
+    host, slash, _ = image.partition("/")
+    return bool(slash) and ("." in host or ":" in host)
 
 
 def is_latest(image: str) -> bool:
