@@ -29,16 +29,17 @@ class SlateFile:
 
     def __init__(self, path: Path, topic: str, *, boot_id: Path = BOOT_ID) -> None:
         """`topic` is what the positions are of: lines of another one count for nothing."""
-        self._path = path
+        self.path = path
         self._topic = topic
         self._boot_id = boot_id
         self._fd: int | None = None
+        self._written_in = ""  # this start of the machine, once the file is open
         self._place = 0  # of the next line
 
     def read(self, life: str) -> SlateLine | None:
         try:
             boot = self._boot()
-            with self._path.open("rb") as file:
+            with self.path.open("rb") as file:
                 written = [os.pread(file.fileno(), PLACE_BYTES, place * PLACE_BYTES) for place in (0, 1)]
         except FileNotFoundError:
             return None
@@ -55,13 +56,13 @@ class SlateFile:
     def write(self, line: SlateLine) -> None:
         try:
             if self._fd is None:
-                self._path.parent.mkdir(parents=True, exist_ok=True)
-                self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-                self._started = self._boot()
-            text = _line(line, self._started, self._topic)
+                self._written_in = self._boot()
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                self._fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+            text = _line(line, self._written_in, self._topic)
             if len(text) > PLACE_BYTES:
                 raise StoreError(
-                    f"{len(text)} bytes are not written to {self._path}, which has {PLACE_BYTES} for a line: "
+                    f"{len(text)} bytes are not written to {self.path}, which has {PLACE_BYTES} for a line: "
                     f"topic {self._topic} has too many partitions"
                 )
             written = os.pwrite(self._fd, text, self._place * PLACE_BYTES)
@@ -80,7 +81,7 @@ class SlateFile:
             self._fd = None
 
     def __repr__(self) -> str:
-        return f"<SlateFile: {self._path}, of {self._topic}>"
+        return f"<SlateFile: {self.path}, of {self._topic}>"
 
     def _boot(self) -> str:
         return self._boot_id.read_text(encoding="ascii").strip()
@@ -88,7 +89,7 @@ class SlateFile:
     def _failure(self, what: str, error: OSError) -> StoreError:
         why = error.strerror or str(error)
         return StoreError(
-            f"cannot {what} how far work was handed over in {self._path}: {why}; check its disk and rights"
+            f"cannot {what} how far work was handed over in {self.path}: {why}; check its disk and rights"
         )
 
 

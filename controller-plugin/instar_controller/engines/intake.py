@@ -19,7 +19,7 @@ import time
 from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from instar_controller.cluster_ports import Bus, From, Message, Slate, Subscription
@@ -27,7 +27,7 @@ from instar_controller.engines.acknowledging import Observer
 from instar_controller.engines.bookmark import Bookmark
 from instar_controller.engines.duplicates import Duplicates
 from instar_controller.engines.preparing import Prepared, Runnable
-from instar_controller.engines.reserving import Reserving
+from instar_controller.engines.reserving import Reserving, ReservingSettings
 from instar_controller.engines.sources import Assignment, Source
 from instar_controller.errors import BusError, MalformedError
 from instar_controller.policies.offsets import Place
@@ -71,6 +71,7 @@ class IntakeSettings:
     retry_s: float = 0.2  # after the bus has failed; doubles with each failure in a row
     longest_retry_s: float = 5.0
     lookups: int = 8  # at once
+    reserving: ReservingSettings = field(default_factory=ReservingSettings)
 
 
 class Intake:
@@ -101,7 +102,7 @@ class Intake:
         self._has_stopped = False
         self._is_closing = False
         # What follows is the reader's alone.
-        self._bookmark = Bookmark(Reserving(slate))
+        self._bookmark = Bookmark(Reserving(slate, self._settings.reserving))
         self._due: list[tuple[Arrival, Prepared]] = []
         self._taken: list[Assignment] = []  # since something was kept last
         self._begun_lookups = 0

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from instar_controller.cluster_ports import Bus, Records
+from instar_controller.cluster_ports import Bus, Records, Slate
 from instar_controller.engines import records as activations
 from instar_controller.engines import storing
 from instar_controller.engines.acknowledging import Acknowledger, AckTopics, Observer, Receipt
@@ -68,10 +68,12 @@ class Node:
         settings: NodeSettings | None = None,
         *,
         may_read: Callable[[float], bool] = lambda _: True,
+        slate: Slate | None = None,
     ) -> None:
         """The `engine` keeps its records in `records`, too, and has a queue for `intake.most_unfinished`; it is
         closed here, and started by whoever made it. Everything else is closed by its maker, after this.
         `may_read`: whether what is in the topic may be taken on now; waits for so many seconds if it may not.
+        `slate`: see `intake.Intake`.
         """
         self._settings = settings or NodeSettings()
         self._preparation = preparation
@@ -82,7 +84,7 @@ class Node:
         self._may_read = may_read
         self.outbox = Outbox(bus, self._settings.outbox)
         self._acknowledger = Acknowledger(self.outbox, source, clock, observer, topics)
-        self.intake = Intake(bus, source, self, observer, self._settings.intake)
+        self.intake = Intake(bus, source, self, observer, self._settings.intake, slate)
 
     def start(self) -> None:
         """Begin to work."""
