@@ -14,11 +14,13 @@ from pathlib import Path
 
 from instar.weights.store import default_root
 from instar_controller import cluster_variables as names
+from instar_controller import kafka_security
 from instar_controller.clients.couch.connection import CouchSettings
 from instar_controller.cluster_ports import TopicSettings
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import SettingsError
+from instar_controller.kafka_security import Security
 from instar_controller.policies.donors import Sharing
 from instar_controller.policies.idle import Patience
 from instar_controller.policies.prewarm import StemCells
@@ -52,6 +54,7 @@ class BusSettings:
     prefix: str  # of every topic
     events_prefix: str  # of the topic of user events
     sends_events: bool
+    security: Security = field(repr=False)
     invoker_topic: TopicSettings  # as `invokerN` is made, if it is not there yet
 
     @property
@@ -194,6 +197,7 @@ def invoker(environment: Mapping[str, str], options: Mapping[str, str | None]) -
             threads=32 + 2 * containers,
             queue_length=containers,
             max_result_bytes=given.value(names.PAYLOAD_MAX),
+            unmarked_kinds=manifest.unmarked_kinds,
         ),
         limits=limits,
         store_levels=_store_levels(given),
@@ -285,12 +289,12 @@ def _program(given: Given, environment: Mapping[str, str], name: str) -> Program
 
 
 def _bus(given: Given) -> BusSettings:
-    given.value(names.KAFKA_SECURITY)
     return BusSettings(
         hosts=given.required(names.KAFKA_HOSTS),
         prefix=given.value(names.TOPICS_PREFIX),
         events_prefix=given.value(names.EVENTS_PREFIX),
         sends_events=given.value(names.USER_EVENTS),
+        security=kafka_security.read(given),
         invoker_topic=TopicSettings(
             partitions=given.value(names.PARTITIONS),
             replication=given.value(names.REPLICATION),

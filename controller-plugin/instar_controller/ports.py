@@ -138,6 +138,10 @@ class PendingLog(Protocol):
     def collect(self, *, timeout_ms: int) -> Log:
         """The lines up to both sentinels, or whatever there is once both streams have ended or time is up."""
 
+    def collect_until_quiet(self, *, quiet_ms: int, timeout_ms: int) -> Log:
+        """The same of a container that may write no sentinels: also whatever there is once nothing more has come for
+        `quiet_ms`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:

@@ -120,7 +120,7 @@ def make(
             sharing=sharing or Sharing(),
             stem_cells=tuple(stem_cells),
         ),
-        engine=EngineSettings(threads=32 + 2 * containers),
+        engine=EngineSettings(threads=32 + 2 * containers, unmarked_kinds=manifest.unmarked_kinds),
         limits=limits,
         manifest=manifest,
         docker=docker,

@@ -7,7 +7,8 @@ of line yet is bounded too.
 A sentinel is told by the end of a line: a function that printed without a final newline has its last words
 in front of it. Lines after the sentinel belong to the next activation, and so does what a container writes
 before its first. A function that prints the sentinel itself ends its own log early, and no other's: with the
-next activation the count begins anew.
+next activation the count begins anew. Where a container writes no sentinels, an activation's log ends when nothing
+more comes; what comes later belongs to the next.
 
 Where the next activation is another function's, a mark that nobody could know beforehand parts the two. What lies
 before it is dropped.
@@ -16,6 +17,7 @@ before it is dropped.
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import dataclass, field
 
 from instar_controller.ports import Log, LogLine
@@ -94,12 +96,16 @@ class Logbook:
         stream whose mark has not come: they are another's."""
         with self._changed:
             self._changed.wait_for(self._is_settled, timeout_ms / 1000)
-            complete = all(book.is_complete for book in self._streams.values())
-            lines = [line for book in self._streams.values() if book.mark is None for line in book.current]
-            for book in self._streams.values():
-                book.current = []
-            self._kept_bytes = 0
-            return Log(sorted(lines, key=lambda line: line.written_ns), complete, self._truncated)
+            return self._take()
+
+    def collect_until_quiet(self, *, quiet_ms: int, timeout_ms: int) -> Log:
+        """The activation's lines, once nothing more has come for `quiet_ms`; or as `collect`, if that is sooner."""
+        until_s = time.monotonic() + timeout_ms / 1000
+        with self._changed:
+            while not self._is_settled() and (left_s := until_s - time.monotonic()) > 0:
+                if not self._changed.wait(min(quiet_ms / 1000, left_s)):
+                    break  # nobody had anything to tell
+            return self._take()
 
     def last_words(self) -> str:
         """What it wrote last, for the error about a container that did not come up."""
@@ -108,6 +114,14 @@ class Logbook:
 
     def _is_settled(self) -> bool:
         return all(book.is_complete or book.ended for book in self._streams.values())
+
+    def _take(self) -> Log:
+        complete = all(book.is_complete for book in self._streams.values())
+        lines = [line for book in self._streams.values() if book.mark is None for line in book.current]
+        for book in self._streams.values():
+            book.current = []
+        self._kept_bytes = 0
+        return Log(sorted(lines, key=lambda line: line.written_ns), complete, self._truncated)
 
     def _add(self, book: _Stream, stream: str, line: bytes, now_ns: int) -> None:
         if book.mark is not None and line.endswith(book.mark):

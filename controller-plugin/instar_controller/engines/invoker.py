@@ -17,7 +17,7 @@ import itertools
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -65,7 +65,8 @@ class EngineSettings:
     threads: int = 64  # a container keeps one busy, two when it is removed; a finished job one for a moment
     queue_length: int = 1024  # jobs that may wait; beyond, callers are told to come back
     log_wait_ms: int = 2000  # for the sentinels of an answered run, or the end of a container's streams
-    unmarked_log_wait_ms: int = 100  # for the lines of an image that may know of no sentinels
+    unmarked_kinds: Collection[str] = frozenset()  # whose containers write no sentinels
+    quiet_log_ms: int = 100  # of silence, after which the log of a container that may write none is taken for whole
     removal_s: float = 15.0  # for the containers at the very end; what is left then is killed
     max_result_bytes: int = 1 << 20
 
@@ -399,9 +400,11 @@ class Invoker:
     def _collect(self, log: PendingLog, invocation: Invocation) -> Log:
         if invocation.action.limits.logs_mb == 0:
             return NO_LOG
-        if invocation.action.exec.is_trusted:
-            return log.collect(timeout_ms=self._settings.log_wait_ms)
-        return replace(log.collect(timeout_ms=self._settings.unmarked_log_wait_ms), is_complete=True)
+        patience_ms, code = self._settings.log_wait_ms, invocation.action.exec
+        if code.is_trusted and code.kind not in self._settings.unmarked_kinds:
+            return log.collect(timeout_ms=patience_ms)
+        found = log.collect_until_quiet(quiet_ms=self._settings.quiet_log_ms, timeout_ms=patience_ms)
+        return replace(found, is_complete=True)
 
     def _with_log(self, activation: Activation, invocation: Invocation, log: Log) -> Activation:
         limit_mb = invocation.action.limits.logs_mb

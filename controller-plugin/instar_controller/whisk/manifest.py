@@ -35,6 +35,7 @@ class Kind:
     deprecated: bool = False
     attached: bool = True
     require_main: bool = False
+    sentinelled: bool = True  # its containers end each activation's log with OpenWhisk's sentinels
     stem_cells: tuple[StemCells, ...] = ()
 
     def to_json(self) -> JsonObject:
@@ -62,6 +63,11 @@ class Manifest:
     @property
     def kinds(self) -> tuple[Kind, ...]:
         return tuple(kind for family in self.families.values() for kind in family)
+
+    @property
+    def unmarked_kinds(self) -> frozenset[str]:
+        """Those whose containers write no sentinels."""
+        return frozenset(kind.kind for kind in self.kinds if not kind.sentinelled)
 
     def resolve(self, name: str) -> Kind | None:
         """The kind that a request names: by itself in any case, or as `family:default`. None if there is
@@ -125,8 +131,16 @@ def _kind(value: Json, *, alone: bool) -> Kind:
         deprecated=value.get("deprecated") is True,
         attached=value.get("attached") is not None,
         require_main=value.get("requireMain") is True,
+        sentinelled=_is_sentinelled(name, value.get("sentinelledLogs")),
         stem_cells=tuple(_stem_cells(name, cell) for cell in cells),
     )
+
+
+def _is_sentinelled(kind: str, value: Json) -> bool:
+    """A stock invoker takes no other values either."""
+    if value is not None and not isinstance(value, bool):
+        raise SettingsError(f"the kind '{kind}': 'sentinelledLogs' must be true or false, not {value!r}")
+    return value is not False
 
 
 def _image(kind: str, value: Json) -> str:

@@ -48,6 +48,14 @@ def test_stem_cells_are_read(text: str, memory_mb: int) -> None:
     assert found.stem_cells == (StemCells(2, memory_mb),)
 
 
+def test_kinds_may_say_that_they_write_no_sentinels() -> None:
+    kinds = [kind("a:1", default=True), kind("a:2", sentinelledLogs=True), kind("a:3", sentinelledLogs=False)]
+    found = read(a=kinds)
+    assert [one.sentinelled for one in found.kinds] == [True, True, False]
+    assert found.unmarked_kinds == {"a:3"}
+    assert manifest.DEFAULT.unmarked_kinds == set()
+
+
 @pytest.mark.parametrize(
     ("families", "text"),
     [
@@ -57,6 +65,7 @@ def test_stem_cells_are_read(text: str, memory_mb: int) -> None:
         ({"python": [kind("python:3"), kind("python:4")]}, "has 0 default kinds"),
         ({"python": [kind("python:3", default=True), kind("python:4", default=True)]}, "has 2 default kinds"),
         ({"python": [kind("Python:3")]}, "a lower-case name"),
+        ({"python": [kind("python:3", sentinelledLogs="no")]}, "'sentinelledLogs' must be true or false, not 'no'"),
         ({"python": [{"kind": "python:3"}]}, "'image' must be an object"),
         ({"python": [kind("python:3")], "other": [kind("python:3")]}, "python:3 more than once"),
         ({"python": [kind("python:3", stemCells=[{"initialCount": 0, "memory": "1 GB"}])]}, "stem cells need"),

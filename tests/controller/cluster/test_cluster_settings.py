@@ -194,6 +194,12 @@ def test_the_manifest_is_a_text_or_a_file(tmp_path: Path) -> None:
     assert invoker(RUNTIMES_MANIFEST=text, INSTAR_PREWARM="none").pool.stem_cells == ()
 
 
+def test_kinds_without_sentinels_are_told_to_whoever_reads_logs() -> None:
+    (kind,) = RUNTIMES["nodejs"]
+    text = json.dumps({"runtimes": {**RUNTIMES, "nodejs": [{**kind, "sentinelledLogs": False}]}})
+    assert invoker(RUNTIMES_MANIFEST=text).engine.unmarked_kinds == {"nodejs:20"}
+
+
 def test_a_registry_is_that_of_images_that_name_none() -> None:
     text = json.dumps({"runtimes": RUNTIMES})
     chosen = invoker(RUNTIMES_MANIFEST=text, CONFIG_whisk_containerFactory_runtimesRegistry_url="there:5000/")

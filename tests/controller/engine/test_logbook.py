@@ -189,3 +189,62 @@ def test_a_mark_that_never_came_is_forgotten_with_the_next_activation() -> None:
     feed(log, END, END)
     read = collect(log)
     assert (texts(read), read.is_complete) == (["stdout: kept"], True)
+
+
+def collected_until_quiet(log: Logbook, *, quiet_ms: int = 10, timeout_ms: int = 60_000) -> Log:
+    return log.collect_until_quiet(quiet_ms=quiet_ms, timeout_ms=timeout_ms)
+
+
+def test_a_log_without_sentinels_is_over_when_nothing_more_comes() -> None:
+    log = book()
+    feed(log, b"one\ntwo\n", b"three\n")
+    assert sorted(texts(collected_until_quiet(log))) == ["stderr: three", "stdout: one", "stdout: two"]
+
+
+def test_whatever_comes_has_it_waited_for_more() -> None:
+    """The quiet is so long that it does not come: only the end of both streams ends the log."""
+    log = book()
+    feed(log, b"one\n")
+    found: list[Log] = []
+    reader = threading.Thread(target=lambda: found.append(collected_until_quiet(log, quiet_ms=60_000)))
+    reader.start()
+    feed(log, b"two\n")
+    for stream in ("stdout", "stderr"):
+        log.end(stream, now_ns=0)
+    reader.join(60)
+    assert [texts(read) for read in found] == [["stdout: one", "stdout: two"]]
+
+
+def test_sentinels_end_a_log_that_need_not_have_them() -> None:
+    log = book()
+    feed(log, b"one\n" + END + b"of the next\n", END)
+    assert texts(collected_until_quiet(log, quiet_ms=60_000)) == ["stdout: one"]
+
+
+def test_a_log_that_is_never_quiet_is_taken_when_time_is_up() -> None:
+    log = book()
+    feed(log, b"one\n")
+    is_over = threading.Event()
+
+    def write_on() -> None:
+        while not is_over.wait(0.001):
+            feed(log, b"more\n")
+
+    writer = threading.Thread(target=write_on)
+    writer.start()
+    try:
+        read = collected_until_quiet(log, quiet_ms=60_000, timeout_ms=50)
+    finally:
+        is_over.set()
+        writer.join(60)
+    assert texts(read)[0] == "stdout: one"
+
+
+def test_what_comes_after_the_quiet_is_the_next_ones() -> None:
+    log = book()
+    feed(log, b"one\n")
+    assert texts(collected_until_quiet(log)) == ["stdout: one"]
+    feed(log, b"late\n")
+    log.begin(MIB)
+    feed(log, b"two\n")
+    assert texts(collected_until_quiet(log)) == ["stdout: late", "stdout: two"]

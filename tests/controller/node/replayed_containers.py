@@ -126,6 +126,9 @@ class _RecordedLog:
     def collect(self, *, timeout_ms: int) -> Log:
         return self._containers.log_of(self._id)
 
+    def collect_until_quiet(self, *, quiet_ms: int, timeout_ms: int) -> Log:
+        return self._containers.log_of(self._id)
+
 
 def _find(case: Case, path: str) -> Exchange | None:
     return next((exchange for exchange in case.exchanges if exchange.path == path), None)

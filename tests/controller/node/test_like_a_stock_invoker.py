@@ -80,7 +80,7 @@ def seen() -> Iterator[Seen]:
         clock,
         MemoryWeights(),
         pool=PoolSettings(memory_mb=1 << 20),
-        settings=EngineSettings(unmarked_log_wait_ms=1),
+        settings=EngineSettings(),
     )
     blacklist = Blacklist(cluster.subjects)
     preparation = Preparation(

@@ -155,6 +155,12 @@ def test_a_manifest_of_ones_own_brings_its_kinds_and_its_stem_cells(tmp_path: Pa
     assert settings.parse_stem_cells([], memory_mb=2048, manifest=manifest) == [StemCells("nodejs:20", 128, 2)]
 
 
+def test_kinds_without_sentinels_are_told_to_whoever_reads_logs(tmp_path: Path) -> None:
+    kind = {"kind": "nodejs:20", "image": {"name": "nodejs"}, "sentinelledLogs": False}
+    manifest = settings.read_manifest(manifest_file(tmp_path, {"runtimes": {"nodejs": [kind]}}), containers="docker")
+    assert make(manifest=manifest).engine.unmarked_kinds == {"nodejs:20"}
+
+
 def test_the_manifest_that_is_deployed_can_be_served() -> None:
     manifest = settings.read_manifest(Path(__file__).parents[3] / "deploy" / "runtimes.json", containers="docker")
     found = manifest.resolve("pytorch:2")
