@@ -73,11 +73,11 @@ class StartedComposition:
     def record(self, activation: str) -> Any:
         """The record of an activation, which is written some time after its answer."""
         path = f"/api/v1/namespaces/_/activations/{activation}"
-        until_s = time.monotonic() + ANYTHING_S
-        while (answer := self._ask("controller", "GET", path))[0] == 404:
-            assert time.monotonic() < until_s, f"no record of {activation} in {ANYTHING_S} s"
-            time.sleep(0.1)
-        return json.loads(answer[1])
+        return json.loads(self._ask_until(200, "controller", path))
+
+    def wait_until_ready(self, service: str) -> None:
+        """Return when one of Instar's programs has all that it needs, and works."""
+        self._ask_until(200, service, "/readyz")
 
     def activations(self, service: str) -> float:
         """How many a node has carried out since it was started."""
@@ -95,6 +95,18 @@ class StartedComposition:
             all=True, filters={"label": f"com.docker.compose.project={PROJECT}"}
         )
         return {one.labels["com.docker.compose.service"]: one.attrs["State"] for one in found}
+
+    def _ask_until(self, wanted: int, service: str, path: str) -> str:
+        until_s = time.monotonic() + ANYTHING_S
+        while True:
+            try:
+                status, text = self._ask(service, "GET", path)
+            except (OSError, http.client.HTTPException) as error:  # nobody listens yet behind the port
+                status, text = 0, str(error)
+            if status == wanted:
+                return text
+            assert time.monotonic() < until_s, f"{service} {path}: {status} {text} for {ANYTHING_S} s"
+            time.sleep(0.1)
 
     def _ask(self, service: str, method: str, path: str, body: Any = None) -> tuple[int, str]:
         address = self.run("port", service, "8080").strip()

@@ -88,7 +88,8 @@ def test_an_action_is_answered_also_when_a_node_is_killed_and_nothing_is_left_be
 
     # The killed one removes what it had left, once it is there again.
     orphans = functions(docker_engine)
-    composed.run("up", "--detach", "--wait", "--pull", "never", first)
+    composed.run("up", "--detach", "--pull", "never", first)
+    composed.wait_until_ready(first)
     assert composed.activations(first) == 0
 
     composed.run("stop")

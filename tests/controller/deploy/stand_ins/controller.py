@@ -68,6 +68,8 @@ class Api(BaseHTTPRequestHandler):
                 self._answer(200, act(f"{namespace}/{found[1]}", body))
             except urllib.error.HTTPError as error:  # the database's own words
                 self._answer(error.code, error.read().decode())
+            except AssertionError as error:  # what was waited for has not come
+                self._answer(503, {"error": str(error)})
 
     def _record(self, name: str, body: Any) -> Any:
         return _ask("GET", f"{_database('WhiskActivation')}/{quote(name, safe='')}")
