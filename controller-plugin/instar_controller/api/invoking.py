@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from flask import Response
 
+from instar_controller import log_context
 from instar_controller.api import bodies, entitlement, queries, references, transactions
 from instar_controller.api.actions import PACKAGED, PLAIN
 from instar_controller.api.answers import json_answer
@@ -76,7 +77,8 @@ class Invoking:
         self._traffic.admit(caller.namespace, limits, now_ms=received_ms)
         try:
             invocation = self._prepare(caller, key, wish, received_ms)
-            future = self._services.invocations.submit(invocation)
+            with log_context.about(invocation.activation_id, invocation.transaction_id):
+                future = self._services.invocations.submit(invocation)
         except BaseException:
             self._traffic.leave(caller.namespace)
             raise

@@ -10,6 +10,7 @@ From then on its archive is sent without them (`lean.py`), and the delivery hold
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import os
 import tempfile
@@ -122,10 +123,7 @@ class StoreWeights:
             on_close=lambda: self._learn(invocation) if is_ours and code is None else None,
         )
         if is_ours:
-            work = threading.Thread(
-                target=self._send_for, args=(invocation, delivery), name="instar-weights", daemon=True
-            )
-            work.start()
+            _start(self._send_for, invocation, delivery)
         return delivery
 
     def close(self) -> None:
@@ -183,8 +181,7 @@ class StoreWeights:
         """After a start with the whole archive: have the next one do with less, if it can."""
         action, version = invocation.action, _version(invocation.action, invocation.revision)
         if action.exec.binary and not self._is_closed and not self._is_plain(version):
-            making = (action, version, action.exec.code)
-            threading.Thread(target=self._make_lean, args=making, name="instar-weights", daemon=True).start()
+            _start(self._make_lean, action, version, action.exec.code)
 
     def _is_plain(self, version: Version) -> bool:
         """Whether it is known that its archive is sent as it is."""
@@ -262,3 +259,9 @@ class StoreWeights:
 
 def _version(action: Action, revision: int | str) -> Version:
     return action.full_name, revision
+
+
+def _start(work: Callable[..., None], *arguments: object) -> None:
+    """Have a thread do it, whose log lines are about what this one's are."""
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(work, *arguments), name="instar-weights", daemon=True).start()

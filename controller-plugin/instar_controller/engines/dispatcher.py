@@ -25,6 +25,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
+from instar_controller import log_context
 from instar_controller.cluster_ports import Bus, From, Message, Position, Records, Subscription, TopicSettings
 from instar_controller.engines import envelopes, heartbeats, refusals, reports
 from instar_controller.engines.acknowledging import Acknowledger
@@ -233,7 +234,8 @@ class Dispatcher:
                 self._committing.window.settle(place)
             return
         self._committing.meet(parsed.controller.name)
-        need = self._needs(parsed)
+        with log_context.about(parsed.activation_id, parsed.transid.id):
+            need = self._needs(parsed)
         with self._lock:
             if parsed.activation_id in self._repeated or self._board.has(parsed.activation_id):
                 self.counters.repeated += 1

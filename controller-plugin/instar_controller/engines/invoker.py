@@ -21,6 +21,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from instar_controller import log_context
 from instar_controller.cluster_ports import Records
 from instar_controller.engines import logs, messages, storing
 from instar_controller.engines.debts import NOBODY, Debts, Hearer
@@ -212,6 +213,18 @@ class Invoker:
     # The commands: without the lock, in threads that may block.
 
     def _perform(self, command: Command) -> None:
+        with self._about(command):
+            self._try(command)
+
+    def _about(self, command: Command) -> contextlib.AbstractContextManager[None]:
+        """What is logged meanwhile is about the activation that the command is for, if it is for one."""
+        match command:
+            case Start(work=Work() as work) | Run(work=work) | Fail(work=work):
+                if (invocation := self._debts.get(work.id)) is not None:
+                    return log_context.about(invocation.activation_id, invocation.transaction_id)
+        return contextlib.nullcontext()
+
+    def _try(self, command: Command) -> None:
         try:
             match command:
                 case Start():

@@ -12,9 +12,11 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from instar_controller import log_context
 from instar_controller.cluster_ports import Bus, Records, Slate
 from instar_controller.engines import records as activations
 from instar_controller.engines import storing
@@ -105,16 +107,22 @@ class Node:
     # What the intake asks: see `intake.Desk`.
 
     def look(self, assignment: Assignment) -> Prepared | None:
-        return self._preparation.look(assignment.message)
+        with _about(assignment):
+            return self._preparation.look(assignment.message)
 
     def prepare(self, assignment: Assignment) -> Prepared:
-        return self._preparation.prepare(assignment.message)
+        with _about(assignment):
+            return self._preparation.prepare(assignment.message)
 
     def wait_for_room(self, timeout_s: float) -> bool:
         return self._may_read(timeout_s) and self._records.wait_for_room(timeout_s=timeout_s)
 
     def begin(self, arrival: Arrival, prepared: Prepared) -> None:
         """Carry it out, or answer it: exactly one of them."""
+        with _about(arrival.assignment):
+            self._begin(arrival, prepared)
+
+    def _begin(self, arrival: Arrival, prepared: Prepared) -> None:
         match prepared:
             case Runnable(invocation):
                 receipt = self._receipt(arrival, has_log=invocation.action.limits.logs_mb > 0)
@@ -172,3 +180,7 @@ class Node:
         message = assignment.message
         ack = CompletionMessage(message.transid, message.activation_id, False, assignment.instance)
         self._acknowledger.completion(assignment, ack, None, lambda: self.intake.finished(arrival))
+
+
+def _about(assignment: Assignment) -> AbstractContextManager[None]:
+    return log_context.about(assignment.message.activation_id, assignment.message.transid.id)

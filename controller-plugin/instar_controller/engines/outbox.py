@@ -7,6 +7,7 @@ in order but for those that were under way together when the bus failed.
 
 from __future__ import annotations
 
+import contextvars
 import heapq
 import itertools
 import logging
@@ -14,7 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from instar_controller.cluster_ports import Bus
 from instar_controller.errors import BusError, MessageTooLargeError
@@ -33,7 +34,8 @@ def _always() -> bool:
 @dataclass(frozen=True, slots=True)
 class Parcel:
     """One message. `smaller` makes another one, for a bus that will never take this; `is_wanted` is asked just before
-    it is sent, and `on_sent` told when there is nothing left to do for it. Neither may wait.
+    it is sent, and `on_sent` told when there is nothing left to do for it. Neither may wait. What becomes of it is
+    logged in the `context` in which it was made: it is about the same activation.
     """
 
     topic: str
@@ -41,6 +43,7 @@ class Parcel:
     smaller: Callable[[], bytes] | None = None
     is_wanted: Callable[[], bool] = _always
     on_sent: Callable[[], None] = _nothing
+    context: contextvars.Context = field(default_factory=contextvars.copy_context, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +108,7 @@ class Outbox:
             self._settled(parcel)
             return
         self._bus.send(parcel.topic, parcel.value).add_done_callback(
-            lambda future: self._heard(number, parcel, future)
+            lambda future: parcel.context.run(self._heard, number, parcel, future)
         )
 
     def _heard(self, number: int, parcel: Parcel, future: Future[None]) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from instar_controller import log_context
 from instar_controller.cluster_ports import Records
 from instar_controller.engines import acknowledging, records, storing
 from instar_controller.engines.acknowledging import Acknowledger
@@ -38,6 +39,17 @@ class Refusals:
 
     def fail(self, message: ActivationMessage, why: str, on_sent: Callable[[], None]) -> None:
         """It is the platform's failure. May wait for room for its record."""
+        with log_context.about(message.activation_id, message.transid.id):
+            self._fail(message, why, on_sent)
+
+    def complete(self, message: ActivationMessage, on_sent: Callable[[], None]) -> None:
+        """Its result was delivered."""
+        assignment = Assignment(message, self._instance, 0)
+        ack = CompletionMessage(message.transid, message.activation_id, False, self._instance)
+        with log_context.about(message.activation_id, message.transid.id):
+            self._acknowledger.completion(assignment, ack, None, on_sent)
+
+    def _fail(self, message: ActivationMessage, why: str, on_sent: Callable[[], None]) -> None:
         logger.warning("activation %s is answered with an error: %s", message, why)
         assignment = Assignment(message, self._instance, 0)
         failure = response.of_failed_start(why)
@@ -47,9 +59,3 @@ class Refusals:
         storing.keep(self._records, record, level)
         ack = acknowledging.at_the_end(assignment, record, has_log=False)
         self._acknowledger.completion(assignment, ack, record, on_sent)
-
-    def complete(self, message: ActivationMessage, on_sent: Callable[[], None]) -> None:
-        """Its result was delivered."""
-        assignment = Assignment(message, self._instance, 0)
-        ack = CompletionMessage(message.transid, message.activation_id, False, self._instance)
-        self._acknowledger.completion(assignment, ack, None, on_sent)
