@@ -13,13 +13,13 @@ from typing import NamedTuple, Protocol, TypeVar
 
 from instar_controller import cluster_parts, cluster_settings
 from instar_controller import cluster_variables as names
+from instar_controller.clients import structured_logs
 from instar_controller.clients.metrics import Metrics
-from instar_controller.cluster_command import configure_log
-from instar_controller.cluster_notices import Ended
-from instar_controller.cluster_parts import Announce, Stopped, Stopping
+from instar_controller.cluster_parts import Stopped, Stopping
 from instar_controller.cluster_settings import NumberingSettings, ProgramSettings
 from instar_controller.engines import numbering
 from instar_controller.errors import OverloadedError
+from instar_controller.notices import Announce, Ended
 from instar_controller.operations import Operations, OperationsServer
 from instar_controller.variables import Program
 
@@ -60,7 +60,7 @@ def run(
     stopping = Stopping()
     wanted = cluster_settings.numbering(program, environment, options)
     settings = read(environment, options if wanted is None else {**options, names.ID.name: ANY_NUMBER})
-    configure_log(settings.program)
+    _configure_log(settings.program)
     with contextlib.closing(OperationsServer(settings.program.operations)) as server:
         begun = Begun(stopping, server)
         if wanted is not None:
@@ -92,6 +92,14 @@ def ask(wanted: NumberingSettings, begun: Begun, announce: Announce) -> int:
     )
     cluster_parts.insist("a number", attempt, begun.stopping, announce)
     return found[-1]
+
+
+def _configure_log(settings: ProgramSettings) -> None:
+    match settings.log_format:
+        case names.JSON:
+            structured_logs.configure_json(settings.log_level)
+        case _:
+            structured_logs.configure_text(settings.log_level)
 
 
 class _NoSwitch:

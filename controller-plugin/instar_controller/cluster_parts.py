@@ -22,12 +22,12 @@ from instar_controller.clients.kafka.bus import KafkaBus
 from instar_controller.clients.kafka.settings import KafkaSettings
 from instar_controller.clients.metrics import Metrics
 from instar_controller.clients.spool import Spool
-from instar_controller.cluster_notices import Ended, Notice, Waiting
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import BusSettings, DatabaseSettings, ProgramSettings
 from instar_controller.engines import envelopes
 from instar_controller.engines.keeper import Keeper, KeeperCounts
 from instar_controller.errors import BusError, StoreError
+from instar_controller.notices import Announce, Ended, Waiting
 from instar_controller.readiness import Asker, Health
 
 logger = logging.getLogger(__name__)
@@ -38,8 +38,6 @@ SPOOL_FOLDER = "spool"
 RECORDS_S = 10.0  # at the end, for the database to take the last records
 SEND_S = 30.0  # for a message to arrive, as the stock invoker has it
 PROBE_S = 5.0  # between two questions whether the database answers
-
-Announce = Callable[[Notice], None]
 
 
 class Stopped(Exception):

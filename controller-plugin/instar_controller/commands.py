@@ -10,20 +10,15 @@ Here, and nowhere else, the parts are put together.
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
 import logging
 import os
 import sys
 from pathlib import Path
 
-from instar_controller import serving, settings
+from instar_controller import notices, serving, settings
 from instar_controller.clients import allocator
-from instar_controller.clients.costs import Measured, Measuring
-from instar_controller.engines.follower import Planned
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ControllerError
-from instar_controller.serving import Listening, Notice, Prewarmed, Removed
 
 HELP = "serve the OpenWhisk API on this machine"
 
@@ -101,53 +96,8 @@ def run(arguments: argparse.Namespace) -> int:
             ),
             planning=settings.planning_of(arguments.costs, os.environ),
         )
-        serving.serve(chosen, os.environ, _print_json if arguments.json else _print_text)
+        serving.serve(chosen, os.environ, notices.print_json if arguments.json else notices.print_text)
     except ControllerError as error:
         print(f"instar serve: {error}", file=sys.stderr)
         return 1
     return 0
-
-
-def _print_text(notice: Notice) -> None:
-    match notice:
-        case Listening(url, identity, chosen):
-            _print(f"Serving OpenWhisk on {url}, state in {chosen.state}. Ctrl-C ends it. For wsk:")
-            _print(f"  wsk property set --apihost {url}")
-            _print(f"  wsk property set --auth {identity.api_key}")
-        case Measuring(device):
-            _print(f"Measuring what models cost on {device}, once, in the background. Plans are made after it.")
-        case Measured(_, held_out):
-            _print(f"Measured. Estimates that were held against others: {held_out}.")
-        case Planned() | Prewarmed() | Removed():
-            pass  # the log tells what a reader of this should know
-
-
-def _print_json(notice: Notice) -> None:
-    event: dict[str, object]
-    match notice:
-        case Listening(url, identity, chosen):
-            event = {
-                "event": "listening",
-                "apihost": url,
-                "auth": identity.api_key,
-                "namespace": identity.namespace,
-                "state": str(chosen.state),
-            }
-        case Measuring(device):
-            event = {"event": "measuring", "device": device}
-        case Measured(device, held_out):
-            event = {"event": "measured", "device": device, "held_out": held_out}
-        case Planned(actions, models, plans):
-            event = {"event": "planned", "actions": actions, "models": models, "plans": plans}
-        case Prewarmed(kind, memory_mb):
-            event = {"event": "prewarmed", "kind": kind, "memory": memory_mb}
-        case Removed(container, reason, ending):
-            event = {"event": "removed", "container": container, "reason": reason.why.value, "detail": reason.detail}
-            if ending is not None:
-                event["ending"] = str(ending)
-    _print(json.dumps(event))
-
-
-def _print(line: str) -> None:
-    with contextlib.suppress(OSError):  # nobody reads it any more: no reason to stop serving
-        print(f"{line}\n", end="", flush=True)  # in one piece: several threads have news

@@ -18,8 +18,7 @@ from instar_controller.clients.couch.connection import Connection
 from instar_controller.clients.couch.database import Database
 from instar_controller.clients.couch.entities import CouchEntities
 from instar_controller.clients.metrics import Metrics
-from instar_controller.cluster_notices import Answering, Draining, Working
-from instar_controller.cluster_parts import Announce, Stopped
+from instar_controller.cluster_parts import Stopped
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import DispatcherSettings
 from instar_controller.engines.acknowledging import Acknowledger, AckTopics
@@ -32,6 +31,7 @@ from instar_controller.engines.pinging import Pinging
 from instar_controller.engines.registration import Registration
 from instar_controller.engines.sources import InvokerSource
 from instar_controller.engines.topics import Topics
+from instar_controller.notices import Announce, Answering, Draining, Working
 from instar_controller.operations import Operations
 from instar_controller.policies.nodes import Patience
 from instar_controller.readiness import Health

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 
-from instar_controller import cluster_parts, making, roles, sharing_plans
+from instar_controller import cluster_parts, making, notices, roles, sharing_plans
 from instar_controller.beginning import Begun
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection
@@ -24,8 +24,7 @@ from instar_controller.clients.couch.entities import CouchEntities
 from instar_controller.clients.couch.subjects import CouchSubjects
 from instar_controller.clients.metrics import Metrics
 from instar_controller.clients.slate import SlateFile
-from instar_controller.cluster_notices import Answering, Draining, Prewarmed, Removed, Working
-from instar_controller.cluster_parts import Announce, Stopped, Stopping
+from instar_controller.cluster_parts import Stopped, Stopping
 from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import InstanceSettings, InvokerSettings
 from instar_controller.cluster_settings import NodeSettings as NodeRoleSettings
@@ -38,9 +37,10 @@ from instar_controller.engines.intake import IntakeSettings
 from instar_controller.engines.invoker import Invoker
 from instar_controller.engines.keeper import Keeper
 from instar_controller.engines.node import Node, NodeSettings
-from instar_controller.engines.orders import Remove, Start
+from instar_controller.engines.orders import Remove
 from instar_controller.engines.preparing import Preparation
 from instar_controller.engines.topics import Topics
+from instar_controller.notices import Announce, Answering, Draining, Removed, Working
 from instar_controller.operations import Operations
 from instar_controller.policies.estimates import PlanOffer
 from instar_controller.policies.snapshot import Container
@@ -162,7 +162,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
             settings=settings.engine,
             estimate=experience.estimate,
             on_seen=experience.learn,
-            on_up=lambda start: _announce_stem_cell(start, announce),
+            on_up=lambda start: notices.announce_if_stem_cell(start, announce),
             on_removed=lambda remove, ending: _tell_of_removal(parts.metrics, announce, remove, ending),
         )
         blacklist = Blacklist(
@@ -282,11 +282,6 @@ def _owner(settings: InvokerSettings) -> str:
     bus, database = settings.program.bus, settings.program.database
     known = "\0".join((bus.prefix, database.entities, settings.name))
     return hashlib.sha256(known.encode()).hexdigest()[:16]
-
-
-def _announce_stem_cell(start: Start, announce: Announce) -> None:
-    if start.is_stem_cell:
-        announce(Prewarmed(start.kind, start.memory_mb))
 
 
 def _tell_of_removal(metrics: Metrics, announce: Announce, remove: Remove, ending: Ending | None) -> None:

@@ -15,7 +15,6 @@ import signal
 import socket
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -23,7 +22,7 @@ from typing import NoReturn
 import waitress  # type: ignore[import-untyped]
 
 from instar.plan.costs import Costs
-from instar_controller import making
+from instar_controller import making, notices
 from instar_controller.api import identities
 from instar_controller.api.app import create_app
 from instar_controller.api.services import Services
@@ -37,12 +36,10 @@ from instar_controller.clients.weights import MODEL
 from instar_controller.engines.experience import Experience
 from instar_controller.engines.follower import Follower, Planned
 from instar_controller.engines.invoker import Invoker
-from instar_controller.engines.orders import Start
 from instar_controller.engines.preparer import Preparer
 from instar_controller.errors import SettingsError, StoreError
-from instar_controller.policies.removal import Reason
-from instar_controller.policies.snapshot import ContainerId
-from instar_controller.ports import Clock, Ending, Store
+from instar_controller.notices import Announce, Listening, Removed
+from instar_controller.ports import Clock, Store
 from instar_controller.settings import HttpSettings, PlanningSettings, ServeSettings
 from instar_controller.whisk.document import Key
 from instar_controller.whisk.identity import Identity
@@ -53,36 +50,7 @@ CONTAINERS_FOLDER = "containers"
 PLANS_FOLDER = "plans"
 
 
-@dataclass(frozen=True, slots=True)
-class Listening:
-    """Requests are taken from here on."""
-
-    url: str
-    identity: Identity
-    settings: ServeSettings
-
-
-@dataclass(frozen=True, slots=True)
-class Prewarmed:
-    """A stem cell is up."""
-
-    kind: str
-    memory_mb: int
-
-
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """A container has gone, why, and how it had ended if it had done so by itself."""
-
-    container: ContainerId
-    reason: Reason
-    ending: Ending | None
-
-
-Notice = Listening | Measuring | Measured | Planned | Prewarmed | Removed
-
-
-def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Callable[[Notice], None]) -> None:
+def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Announce) -> None:
     """Serve until SIGINT or SIGTERM. To be called from the main thread; containers start with `environment`.
 
     Raises `SettingsError` if the port or the containers' engine cannot be had, `StoreError` if the state
@@ -113,7 +81,7 @@ def serve(settings: ServeSettings, environment: Mapping[str, str], announce: Cal
             settings=settings.engine,
             estimate=experience.estimate,
             on_seen=experience.learn,
-            on_up=lambda start: _announce_stem_cell(start, announce),
+            on_up=lambda start: notices.announce_if_stem_cell(start, announce),
             on_removed=lambda remove, ending: announce(Removed(remove.container, remove.reason, ending)),
         )
         stopping = _Stopping(invoker, settings.drain_s)
@@ -261,11 +229,6 @@ def _follower(
         processes=settings.planning.processes if settings.planning else 0,
         on_planned=announce,
     )
-
-
-def _announce_stem_cell(start: Start, announce: Callable[[Notice], None]) -> None:
-    if start.is_stem_cell:
-        announce(Prewarmed(start.kind, start.memory_mb))
 
 
 def _private_folder(path: Path) -> Path:

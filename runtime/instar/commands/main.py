@@ -1,7 +1,8 @@
 """The command `instar`: finds its subcommands by entry point, runs one, and turns our errors into one line.
 
-A subcommand is a module with `HELP`, `configure(parser)` and `run(arguments)`. The group `instar.commands` of the
-installed distributions names them, so the runtime's command line never imports the controller.
+A subcommand is a module, or an object that looks like one, with `HELP`, `configure(parser)` and `run(arguments)`. The
+group `instar.commands` of the installed distributions names them, so the runtime's command line never imports the
+controller.
 
 Whoever reads what a command prints may stop reading: it ends then, without a word. SIGTERM ends it from its first
 moment on, also where it is the first process of a container, to which no signal comes that it has not asked for.

@@ -17,11 +17,11 @@ from zookeepers import ZooKeeper
 
 from instar_controller import beginning, cluster_settings
 from instar_controller.clients import zookeeper as client
-from instar_controller.cluster_notices import Notice, Waiting
 from instar_controller.cluster_parts import Stopped, Stopping
 from instar_controller.cluster_settings import NumberingSettings, OperationsSettings
 from instar_controller.engines import numbering
 from instar_controller.errors import SettingsError, StoreError
+from instar_controller.notices import Notice, Waiting
 from instar_controller.operations import OperationsServer
 from instar_controller.variables import Program
 from instar_controller.whisk import invoker_numbers
