@@ -52,6 +52,7 @@ class Life:
     beat_offset: int | None = None
     first_offset: int | None = None  # of the first heartbeat that was heard
     heard_s: float = float("-inf")
+    is_adopted: bool = False  # what an earlier run of the dispatcher had sent to it is counted in
     is_admitted: bool = False  # it is in the dispatcher's note: something may have been sent to it
     is_over: bool = False
     is_judged: bool = False  # what becomes of its work is decided
@@ -104,8 +105,10 @@ class Board:
         life = self.lives[member] = Life(member, Bookmark(since), is_admitted=True)
         return life
 
-    def heard(self, beat: Heartbeat, offset: int, heard_s: float) -> None:
-        """A heartbeat has come, which lies at this offset. A node's new life ends its others."""
+    def heard(self, beat: Heartbeat, offset: int, heard_s: float, *, is_old: bool) -> None:
+        """A heartbeat has come, which lies at this offset and `is_old` if it may have been said before this dispatcher
+        began. A node's new life ends its others.
+        """
         if beat.member in self._buried:
             return
         life = self.lives.get(beat.member)
@@ -120,7 +123,9 @@ class Board:
         life.beat, life.beat_offset, life.heard_s = beat, offset, max(life.heard_s, heard_s)
         if is_first:
             life.first_offset = offset
+        if not life.is_adopted:
             self._adopt(life, beat)
+            life.is_adopted = not is_old
         unfinished = {it.id for it in beat.unfinished.get(self.number, ())}
         for id in [id for id, at in life.offsets.items() if at < beat.position and id not in unfinished]:
             life.remove(id)
@@ -254,7 +259,8 @@ class Board:
             life.owed.pop(id, None)
 
     def _adopt(self, life: Life, beat: Heartbeat) -> None:
-        """Count in what this dispatcher had sent to this life before it was started again."""
+        """Count in what this dispatcher had sent to this life before it was started again. Of what was sent after an
+        old heartbeat, and is committed, only later ones tell."""
         for it in beat.unfinished.get(self.number, ()):
             if it.id not in life.open:
                 life.add(it.id, Need(f"? {it.id}", it.memory_mb))

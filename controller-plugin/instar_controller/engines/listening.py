@@ -82,9 +82,8 @@ class Listening:
                 else:
                     # At first there are old ones, of nodes that may be dead by now: they get no work for them.
                     is_old = self._heard_until_s == float("-inf")
-                    self._board.heard(
-                        news, message.offset, self._now() - (self._patience.silent_s if is_old else 0.0)
-                    )
+                    heard_s = self._now() - (self._patience.silent_s if is_old else 0.0)
+                    self._board.heard(news, message.offset, heard_s, is_old=is_old)
                 self._changed.notify_all()
         if now_s - self._committed_s >= self._commit_s:
             self._commit(self._reader, now_s)

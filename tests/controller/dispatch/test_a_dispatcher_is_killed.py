@@ -160,6 +160,33 @@ def test_while_nodes_work(world: World) -> None:
     assert again.engine.snapshot().open == 0
 
 
+def test_while_nodes_work_on_what_is_committed_long_since(world: World) -> None:
+    """The next one hears old heartbeats first, which tell of nothing yet; and what the first one noted as the place
+    from which on to look for what it had sent is behind that."""
+    dispatcher, a = started(world)
+    begun = world.invoke("f")
+    dispatcher.all()
+    a.take()
+    a.begin()
+    for _ in range(3):
+        a.beat()
+        dispatcher.all()
+    lying = world.invoke("f")  # the node is busy with something, and does not read it
+    for _ in range(3):
+        dispatcher.all()
+    again = DispatcherProcess(world)
+    for _ in range(3):
+        a.beat()
+        again.all()
+    assert again.engine.snapshot().open == 2, "so that the node has no room"
+    late = world.invoke("f")
+    settled(world, again, seconds=2)
+    assert again.engine.snapshot().waiting == 1
+    settled(world, again, a)
+    assert [world.completions[id] for id in (begun, lying, late)] == [1, 1, 1]
+    assert again.engine.snapshot().open == 0
+
+
 def test_together_with_a_node_that_worked(world: World) -> None:
     dispatcher, a = started(world)
     begun = world.invoke("f")
