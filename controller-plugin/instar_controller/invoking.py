@@ -253,6 +253,7 @@ def _watch(parts: _Parts, node: Node, engine: Invoker) -> None:
     watch("instar_unfinished", "Messages that were read and are not answered.", lambda: node.intake.unfinished)
     watch("instar_answers_waiting", "Answers that the bus has not taken yet.", lambda: node.outbox.waiting)
     watch("instar_enabled", "Whether an operator lets it have work.", lambda: float(parts.gate.is_enabled))
+    watch("instar_held", "Whether nothing is read since no container can be made.", lambda: float(parts.gate.is_held))
     parts.metrics.watch_each(
         "instar_containers",
         "Containers, by what they do.",

@@ -19,7 +19,7 @@ from instar_controller.policies.readiness import Appetite
 
 logger = logging.getLogger(__name__)
 
-CLOSE_S = 6.0  # for a question that is being asked
+CLOSE_S = 1.0  # for a question that is being asked; nobody needs its answer any more
 
 
 class Asker:
@@ -67,7 +67,8 @@ class Asker:
         except ControllerError as error:
             return str(error)
         except Exception as error:  # a mistake of ours must not make it look healthy for ever
-            logger.exception("the %s cannot be asked", self.what)
+            if not self._is_over.is_set():
+                logger.exception("the %s cannot be asked", self.what)
             return f"the {self.what} cannot be asked: {error!r}"
         return None
 
@@ -136,6 +137,12 @@ class Gate:
         self._is_wanted = True
         self._away_since_s: float | None = None
         self._is_closed = False
+        self._is_held = False  # somebody waits to read
+
+    @property
+    def is_held(self) -> bool:
+        """Whether nothing is read although there is a reader: what was sent waits where it is safe."""
+        return self._is_held
 
     @property
     def is_enabled(self) -> bool:
@@ -173,7 +180,10 @@ class Gate:
     def wait_until_reading(self, timeout_s: float) -> bool:
         """Whether what was sent may be read; waits a while if it may not."""
         with self._changed:
-            return self._changed.wait_for(lambda: self._appetite().reads or self._is_closed, timeout_s)
+            self._is_held = not self._appetite().reads
+            if self._is_held:
+                self._changed.wait_for(lambda: self._appetite().reads or self._is_closed, timeout_s)
+            return self._appetite().reads
 
     def close(self) -> None:
         """Turn nothing any more: from here on others do."""

@@ -164,6 +164,11 @@ class Daemon:
         assert self._process is not None, "it was started"
         self._process.send_signal(number)
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended; one that was stopped has not."""
+        return self._process is not None and self._process.poll() is None
+
     def kill(self) -> None:
         """End it at once; its containers live on, and the next start ends them."""
         self._has_orphans = True

@@ -18,7 +18,7 @@ ECHO = "def main(args):\n    print('echo')\n    return args\n"
 MEETING = """
 import socket
 def main(args):
-    with socket.create_connection(("127.0.0.1", args["port"])) as meeting:
+    with socket.create_connection((args.get("host", "127.0.0.1"), args["port"])) as meeting:
         meeting.recv(1)
     return {"met": True}
 """  # runs until the test that it calls hangs up

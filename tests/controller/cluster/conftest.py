@@ -9,9 +9,10 @@ import pytest
 from brokers import Broker, broker, own_broker, topic_prefix
 from clusters import Cluster
 from databases import Databases
+from own_engines import breakable_engine, own_docker
 from zookeepers import place, zookeeper
 
-__all__ = ["broker", "own_broker", "place", "topic_prefix", "zookeeper"]
+__all__ = ["breakable_engine", "broker", "own_broker", "own_docker", "place", "topic_prefix", "zookeeper"]
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ WAIT_S = 60.0
 class Meeting:
     """Listens for functions (`clusters.MEETING`), and keeps them until it is left or told to let them go."""
 
-    def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self._listener = socket.create_server((host, 0), backlog=64)
+        self.host = host
         self.port: int = self._listener.getsockname()[1]
         self._changed = threading.Condition()
         self._guests: list[socket.socket] = []
@@ -25,6 +26,17 @@ class Meeting:
         """Wait until so many have come, in all."""
         with self._changed:
             assert self._changed.wait_for(lambda: self._come >= count, WAIT_S), f"only {self._come} have come"
+
+    @property
+    def come(self) -> int:
+        """How many have come, in all."""
+        return self._come
+
+    def let_one_go(self) -> None:
+        """Let the one go that is there for longest."""
+        with self._changed:
+            guest = self._guests.pop(0)
+        guest.close()
 
     def let_go(self) -> None:
         """Let those go that are there."""

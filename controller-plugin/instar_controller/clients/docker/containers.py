@@ -93,11 +93,17 @@ class DockerContainers:
         self._containers: dict[ContainerId, _Container] = {}
         self._lock = threading.Lock()  # for the dictionary and what follows
         self._is_closed = False
+        self._is_silent = False  # the engine, when it was asked last: then nobody waits for it who need not
         self._leftovers = Leftovers(self._labelled, self._is_known, self._remove_leftover)
 
     def ask(self) -> None:
         """Return if the engine answers. Raises `UnansweredError` if it does not; that takes some seconds at most."""
-        self._engine.ask()
+        try:
+            self._engine.ask()
+        except UnansweredError:
+            self._is_silent = True
+            raise
+        self._is_silent = False
 
     def prepare(self) -> None:
         """Remove what an earlier run left behind, and look for images and network.
@@ -237,7 +243,9 @@ class DockerContainers:
                 return None
             ending = None
             try:
-                self._engine.ask()  # one that does not answer would hold us up with each of the questions
+                if self._is_silent:
+                    raise UnansweredError("the Docker engine does not answer")
+                self.ask()  # one that does not answer would hold us up with each of the questions
                 if container.is_started:
                     ending = self._own_ending(container)
                     if container.is_frozen:
@@ -267,8 +275,8 @@ class DockerContainers:
             left = list(self._containers)
         with ThreadPoolExecutor(8, "instar-closing") as hands:
             list(hands.map(self.remove, left))
-        for name in self._leftovers.close():
-            logger.error("container %s is left over; the next start of this program removes it", name)
+        if self._leftovers.close():
+            self._leave()
         self._engine.close()
 
     def __repr__(self) -> str:
@@ -383,6 +391,8 @@ class DockerContainers:
                 pass
             case _:
                 return outcome
+        if self._is_silent:
+            return outcome
         try:
             if self._engine.ran_out_of_memory(container.name, since_ns=since_ns, patience_s=OOM_WAIT_S):
                 return OutOfMemory()
@@ -416,12 +426,24 @@ class DockerContainers:
 
     def _labelled(self) -> Sequence[str]:
         """The names of all containers with our label. Raises `ContainerError`, soon if nobody answers."""
-        self._engine.ask()
+        self.ask()
         return self._engine.labelled(arguments.OWNER, self._plan.owner)
 
     def _is_known(self, name: str) -> bool:
         with self._lock:
             return any(container.name == name for container in self._containers.values())
+
+    def _leave(self) -> None:
+        """Remove what is left over, for the last time, or say that it stays."""
+        left = "removed by the next start of this program"
+        if self._is_silent:
+            logger.error("the Docker engine does not answer; the containers that it still has are %s", left)
+            return
+        try:
+            for name in self._leftovers.look():
+                logger.error("container %s is left over, and %s", name, left)
+        except ContainerError as error:
+            logger.error("%s; the containers that are left over are %s", error, left)
 
     def _kill(self, container: _Container) -> None:
         try:

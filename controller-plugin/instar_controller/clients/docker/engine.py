@@ -8,6 +8,7 @@ that wait for a container's end.
 from __future__ import annotations
 
 import contextlib
+import json
 import time
 from collections.abc import Generator, Iterator, Mapping
 from dataclasses import dataclass
@@ -114,12 +115,19 @@ class Engine:
         Those are events, which the engine keeps for a while: the flag of `state` is not set before the end of
         the whole container, and then also if it was one of its processes long ago.
         """
-        filters = {"container": name, "event": "oom"}
-        until = _seconds(time.time_ns() + round(patience_s * 1e9))
-        with _translated(f"the events of container {name} cannot be read"):
-            events = self._brisk.events(since=_seconds(since_ns), until=until, filters=filters)
-            with contextlib.closing(events):
-                return next(iter(events), None) is not None
+        wanted = {
+            "since": _seconds(since_ns),
+            "until": _seconds(time.time_ns() + round(patience_s * 1e9)),
+            "filters": json.dumps({"container": [name], "event": ["oom"]}),
+        }
+        url = f"{self._brisk.base_url}/v{self._brisk.api_version}/events"
+        # The client's own way to ask for events has no limit: it would wait for ever for an engine that stands still.
+        with (
+            _translated(f"the events of container {name} cannot be read"),
+            self._brisk.get(url, params=wanted, stream=True, timeout=BRISK_LIMIT_S) as answer,
+        ):
+            answer.raise_for_status()
+            return next(answer.iter_content(1), b"") != b""
 
     def pause(self, name: str) -> None:
         with _translated(f"container {name} cannot be paused"):

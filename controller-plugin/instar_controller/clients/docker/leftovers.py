@@ -54,20 +54,12 @@ class Leftovers:
                 self._thread = threading.Thread(target=self._look_on, name="instar-leftovers", daemon=True)
                 self._thread.start()
 
-    def close(self) -> Sequence[str]:
-        """Look for the last time if there was trouble; the names of those that stay. What nobody can tell is left
-        out: then the engine does not answer. The thread may still wait for the engine; it does nothing after that."""
+    def close(self) -> bool:
+        """Look no more; whether there may be some left."""
         with self._changed:
             self._is_closed = True
-            had_trouble = self._troubled_s is not None
             self._changed.notify_all()
-        if not had_trouble:
-            return ()
-        try:
-            return self.look()
-        except ContainerError as error:
-            logger.error("%s; what is left is removed by the next start of this program", error)
-            return ()
+            return self._troubled_s is not None
 
     def look(self) -> Sequence[str]:
         """Remove those that there are; the names of those that cannot be. Raises `ContainerError` if the engine does

@@ -1,0 +1,146 @@
+"""The Docker engine ends, is killed or stands still, and comes back: work waits meanwhile, and nothing is left over.
+
+Each activation has one completion and one record.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+
+import pytest
+from clusters import MEETING, Cluster
+from meetings import Meeting
+from own_engines import OwnEngine
+from programs import RunningProgram
+from whisk_controllers import Sent
+
+# The first test of a file starts the engine and makes its image.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(func_only=True)]
+
+WAIT_S = 60.0  # for anything that is sure to happen
+STEP_S = 0.1
+
+
+def wait_until(condition: Callable[[], bool], what: str) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"in {WAIT_S} s it has not come to this: {what}"
+        time.sleep(STEP_S)
+
+
+def wait_until_held(invoker: RunningProgram) -> None:
+    """Wait until it knows that there is no engine, and reads nothing any more."""
+    wait_until(lambda: invoker.metric("instar_held") == 1, "nothing is read")
+
+
+def assert_answered_once(cluster: Cluster, *sent: Sent) -> None:
+    """To be called when no program works any more."""
+    assert [len(each.completions) for each in sent] == [1] * len(sent)
+    assert set(cluster.records()) == {each.id for each in sent}
+
+
+BREAKS = [
+    pytest.param(OwnEngine.end, id="ended"),
+    pytest.param(OwnEngine.kill, id="killed"),
+]
+
+
+@pytest.mark.parametrize("break_it", BREAKS)
+def test_work_waits_for_an_engine_that_has_gone_and_none_of_its_containers_is_left(
+    own_docker: OwnEngine, cluster: Cluster, break_it: Callable[[OwnEngine], None]
+) -> None:
+    echo, meet = cluster.put("guest/echo"), cluster.put("guest/meeting", MEETING)
+    invoker = cluster.invoker(**own_docker.environment)
+    cluster.controller.wait_for_ping()
+    with Meeting(own_docker.gateway) as meeting:
+        where = {"host": meeting.host, "port": meeting.port}
+        running = cluster.controller.invoke("guest/meeting", where, revision=meet)
+        meeting.wait_for(1)
+        before = own_docker.containers()
+        break_it(own_docker)
+        # Its container has gone, for all that one can know: it is answered as one that has died.
+        cluster.controller.completion(running)
+        assert running.response[0] == 2
+        cluster.controller.wait_for_ping(enabled=False)
+        wait_until_held(invoker)
+        status, said = invoker.ask("/readyz")
+        assert (status, said.splitlines()[0].startswith("the Docker engine does not answer")) == (503, True)
+        assert invoker.ask("/livez") == (200, "ok")
+        assert invoker.metric("instar_up", what="engine") == 0
+        late = cluster.controller.invoke("guest/echo", {"a": 1}, revision=echo)
+        cluster.controller.flush()
+        own_docker.start()
+        assert cluster.controller.result(late) == {"a": 1}
+    cluster.controller.wait_for_ping()
+    wait_until(lambda: invoker.ask("/readyz") == (200, "ok"), "it is ready")
+    own_docker.wait_until_gone(before)
+    assert invoker.end(signal.SIGTERM) == 0
+    assert own_docker.containers() == set()
+    assert_answered_once(cluster, running, late)
+
+
+def test_work_waits_for_an_engine_that_stands_still_and_what_runs_is_answered(
+    own_docker: OwnEngine, cluster: Cluster
+) -> None:
+    echo, meet = cluster.put("guest/echo"), cluster.put("guest/meeting", MEETING)
+    invoker = cluster.invoker(**own_docker.environment)
+    with Meeting(own_docker.gateway) as meeting:
+        where = {"host": meeting.host, "port": meeting.port}
+        running = cluster.controller.invoke("guest/meeting", where, revision=meet)
+        meeting.wait_for(1)
+        before = own_docker.containers()
+        own_docker.stand_still()
+        wait_until_held(invoker)
+        late = cluster.controller.invoke("guest/echo", {"a": 1}, revision=echo)
+        cluster.controller.flush()
+    # Its container goes on all the same; only the end of its log does not come.
+    cluster.controller.completion(running)
+    assert running.response == (0, {"met": True})
+    assert not late.acks
+    own_docker.go_on()
+    assert cluster.controller.result(late) == {"a": 1}
+    own_docker.wait_until_gone(before)
+    assert invoker.end(signal.SIGTERM) == 0
+    assert own_docker.containers() == set()
+    assert_answered_once(cluster, running, late)
+
+
+def test_an_invoker_ends_without_its_engine_and_the_next_one_finds_what_is_left(
+    own_docker: OwnEngine, cluster: Cluster
+) -> None:
+    meet = cluster.put("guest/meeting", MEETING)
+    invoker = cluster.invoker("--drain", "0.5", **own_docker.environment)
+    with Meeting(own_docker.gateway) as meeting:
+        where = {"host": meeting.host, "port": meeting.port}
+        running = cluster.controller.invoke("guest/meeting", where, revision=meet)
+        meeting.wait_for(1)
+        own_docker.stand_still()
+        assert invoker.end(signal.SIGTERM) == 0
+    assert cluster.controller.completion(running).message["isSystemError"] is True
+    assert_answered_once(cluster, running)
+    own_docker.go_on()
+    assert len(own_docker.containers()) == 1
+    second = cluster.invoker(**own_docker.environment)
+    assert own_docker.containers() == set()
+    assert second.end(signal.SIGTERM) == 0
+
+
+def test_a_node_without_an_engine_draws_no_work_from_the_others(own_docker: OwnEngine, cluster: Cluster) -> None:
+    echo = cluster.put("guest/echo")
+    broken = cluster.node("broken", **own_docker.environment)
+    other = cluster.node("other")
+    dispatcher = cluster.dispatcher()
+    wait_until(lambda: dispatcher.metric("instar_nodes", state="alive") == 2, "two nodes")
+    own_docker.kill()
+    wait_until_held(broken)
+    wait_until(lambda: dispatcher.metric("instar_nodes", state="alive") == 1, "one node")
+    sent = [cluster.controller.invoke("guest/echo", {"n": n}, revision=echo) for n in range(8)]
+    assert [cluster.controller.result(each) for each in sent] == [{"n": n} for n in range(8)]
+    assert other.metric("instar_messages_total", fate="run") == len(sent)
+    own_docker.start()
+    wait_until(lambda: dispatcher.metric("instar_nodes", state="alive") == 2, "two nodes again")
+    for program in (dispatcher, broken, other):
+        assert program.end(signal.SIGTERM) == 0
+    assert_answered_once(cluster, *sent)
