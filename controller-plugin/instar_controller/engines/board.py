@@ -106,7 +106,7 @@ class Board:
         return life
 
     def heard(self, beat: Heartbeat, offset: int, heard_s: float, *, is_old: bool) -> None:
-        """A heartbeat has come, which lies at this offset and `is_old` if it may have been said before this dispatcher
+        """A heartbeat has come, which lies at this offset and is old if it may have been said before this dispatcher
         began. A node's new life ends its others.
         """
         if beat.member in self._buried:
