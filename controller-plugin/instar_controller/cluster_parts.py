@@ -159,6 +159,16 @@ def watch(metrics: Metrics, health: Health, keeper: Keeper) -> None:
     )
     metrics.watch_each(
         "instar_records", "Records since the start, by what became of them.", "fate", lambda: _fates(keeper.counts())
+    metrics.watch(
+        "instar_records_at_risk",
+        "Records that the disk does not take: they would go with the process.",
+        lambda: keeper.counts().at_risk,
+    )
+    metrics.watch(
+        "instar_records_full",
+        "Whether so many records wait that no more work is read.",
+        lambda: float(keeper.is_full()),
+    )
     )
 
 

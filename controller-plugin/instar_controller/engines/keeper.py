@@ -50,7 +50,7 @@ class KeeperLimits:
 
 @dataclass(frozen=True, slots=True)
 class KeeperCounts:
-    """Numbers since the start, and two of now: `waiting_bytes` and `in_hand`."""
+    """Numbers since the start, and three of now: `waiting_bytes`, `in_hand` and `at_risk`."""
 
     taken: int = 0  # records that were put
     kept: int = 0  # records that the database has; those of an earlier process included
@@ -61,6 +61,7 @@ class KeeperCounts:
     not_set_aside: int = 0  # attempts to set one aside that the disk did not take
     torn: int = 0  # records of an earlier process that were not whole
     waiting_bytes: int = 0  # on the disk, to be taken from there
+    at_risk: int = 0  # records that are in memory only
     in_hand: int = 0  # records in memory: of the batch that is being written, and such as are not on the disk
 
 
@@ -135,7 +136,13 @@ class Keeper:
         with self._changed:
             in_hand = len(self._line) + len(self._suspects) + len(self._unlined)
             waiting_bytes = 0 if self._is_closed else self._spool.waiting_bytes
-            return replace(self._counts, torn=self._spool.torn, waiting_bytes=waiting_bytes, in_hand=in_hand)
+            return replace(
+                self._counts,
+                torn=self._spool.torn,
+                waiting_bytes=waiting_bytes,
+                at_risk=len(self._not_on_disk),
+                in_hand=in_hand,
+            )
 
     def close(self, *, deadline_s: float) -> None:
         """Take no more, write what there is for as long as `deadline_s`, and leave the rest to the next process."""
@@ -276,17 +283,28 @@ class Keeper:
             logger.warning("records cannot be written, and wait, failure %d: %s", pace.failures, what)
 
     def _secure(self) -> None:
-        """Records are going to stay for longer: have them on the disk, those too which it did not take at first."""
+        """Records are going to stay for longer: have them on the disk, those too which it did not take at first. From
+        there they are taken again."""
+        with self._changed:
+            in_memory = list(self._not_on_disk.values())
+        moved: set[str] = set()
         try:
-            while self._unlined:
-                self._spool.append(self._unlined[0])
-                with self._changed:
-                    self._not_on_disk.pop(self._unlined.popleft().id, None)
-                    self._is_news = True
-                    self._changed.notify_all()
+            for record in in_memory:
+                self._spool.append(record)
+                moved.add(record.id)
             self._spool.sync()
         except StoreError as error:
             logger.debug("%s", error)  # whoever puts a record finds out
+        if not moved:
+            return
+        self._line = [record for record in self._line if record.id not in moved]
+        self._suspects = deque(suspect for suspect in self._suspects if suspect.record.id not in moved)
+        with self._changed:
+            self._unlined = deque(record for record in self._unlined if record.id not in moved)
+            for id in moved:
+                del self._not_on_disk[id]
+            self._is_news = True
+            self._changed.notify_all()
 
     def _remember(self, record: Record, error: StoreError) -> None:
         """Keep a record in memory that the disk did not take. Raises `StoreError` if the end was faster."""

@@ -38,7 +38,8 @@ def to_fit(entries: Sequence[Entry], needed: int, budget: int) -> tuple[Entry, .
     """What goes so that `needed` bytes more stay within `budget`. Raises `SourceError` if they cannot."""
     if needed > budget:
         raise SourceError(
-            f"weights of {_mib(needed)} do not fit into a store of {_mib(budget)}; set INSTAR_STORE_MIB to more"
+            f"weights of {_mib(needed)} do not fit into a store of {_mib(budget)}; set INSTAR_STORE_MIB to more, or "
+            "make room on its disk"
         )
     going = down_to(entries, budget - needed)
     left = sum(entry.nbytes for entry in entries) - sum(entry.nbytes for entry in going)

@@ -227,7 +227,7 @@ def test_while_the_disk_is_full_memory_has_to_do(keeper: Keeper, shelf: Delicate
     spool.is_disk_full = True
     for number in range(20):
         keeper.put_activation(activation(number))
-    assert (keeper.counts().unspooled, keeper.counts().in_hand) == (20, 20)
+    assert (keeper.counts().unspooled, keeper.counts().in_hand, keeper.counts().at_risk) == (20, 20, 20)
     drain(keeper)
     assert stored(shelf) == {id_of(number) for number in range(20)}
     assert keeper.counts().in_hand == 0
@@ -288,9 +288,13 @@ def test_records_go_to_the_disk_as_soon_as_that_has_room(
     assert keeper.write_batch()
     spool.is_disk_full = False
     assert keeper.write_batch()  # in vain; but now the disk has the rest
-    assert (tmp_path / "00000001.log").read_bytes().count(b"\n") == 2
-    keeper.close(deadline_s=0)
     assert (tmp_path / "00000001.log").read_bytes().count(b"\n") == 3
+    assert keeper.counts().in_hand == keeper.counts().at_risk == 0
+    shelf.records.database.faults.come_back()
+    drain(keeper)
+    keeper.close(deadline_s=0)
+    assert stored(shelf) == {id_of(number) for number in range(3)}
+    assert keeper.counts().kept == 3
 
 
 def test_what_neither_takes_is_told(
