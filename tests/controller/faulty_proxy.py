@@ -13,7 +13,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, TypeAlias
@@ -28,6 +28,13 @@ class Delay:
     """The request goes on only after so many seconds."""
 
     seconds: float
+
+
+@dataclass(frozen=True)
+class Held:
+    """The request goes on when the test says so."""
+
+    until: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -74,7 +81,14 @@ class Changed:
     answer: Callable[[Any], Any]
 
 
-Fault: TypeAlias = Delay | Answer | CutBefore | CutAfter | CutWithin | Trickle | Changed
+@dataclass(frozen=True)
+class Limited:
+    """A request whose body is longer is answered with 413, as CouchDB does beyond its `max_http_request_size`."""
+
+    most_bytes: int
+
+
+Fault: TypeAlias = Delay | Held | Limited | Answer | CutBefore | CutAfter | CutWithin | Trickle | Changed
 
 
 class FaultyProxy:
@@ -88,7 +102,7 @@ class FaultyProxy:
         self.ended = threading.Event()
         self._changed = threading.Condition()
         self._next: list[tuple[str, Fault]] = []
-        self._lasting: Fault | None = None
+        self._lasting: tuple[str, Fault] | None = None
         self._open: set[socket.socket] = set()
         self._server: ThreadingHTTPServer | None = None
 
@@ -108,10 +122,11 @@ class FaultyProxy:
             self._next += [(path, fault) for fault in faults]
 
     @contextlib.contextmanager
-    def from_now_on(self, fault: Fault) -> Iterator[None]:
-        """What happens to every request that has no fault of its own, as long as this lasts."""
+    def from_now_on(self, fault: Fault, *, path: str = "") -> Iterator[None]:
+        """What happens to every request whose target has `path` in it and that has no fault of its own, as long as
+        this lasts."""
         with self._changed:
-            self._lasting = fault
+            self._lasting = path, fault
         try:
             yield
         finally:
@@ -144,7 +159,7 @@ class FaultyProxy:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="faulty-proxy", daemon=True
         ).start()
 
-    def wait_for_requests(self, count: int, *, path: str = "", timeout_s: float = 10.0) -> None:
+    def wait_for_requests(self, count: int, *, path: str = "", timeout_s: float = 60.0) -> None:
         """Return when this many requests with `path` in their target have come, ever."""
 
         def came() -> bool:
@@ -163,7 +178,8 @@ class FaultyProxy:
                 if path in target:
                     del self._next[at]
                     return fault
-            return self._lasting
+            path, lasting = self._lasting or ("", None)
+            return lasting if path in target else None
 
     @contextlib.contextmanager
     def has_open(self, connection: socket.socket) -> Iterator[None]:
@@ -205,6 +221,12 @@ class _Handler(BaseHTTPRequestHandler):
             case Delay(seconds):
                 if not self.owner.ended.wait(seconds):
                     self._forward(body)
+            case Held(until):
+                if _comes(until, self.owner.ended):
+                    self._forward(body)
+            case Limited(most_bytes) if len(body) > most_bytes:
+                answer = Answer(413, "too_large", "the request entity is too large")
+                self._answer(413, "application/json", answer.body)
             case Answer(status) as answer:
                 self._answer(status, "application/json" if answer.text is None else "text/html", answer.body)
             case CutBefore():
@@ -278,3 +300,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.connection.close()
+
+
+def _comes(event: threading.Event, end: threading.Event) -> bool:
+    """Whether the event comes before the end."""
+    while not event.wait(0.05):
+        if end.is_set():
+            return False
+    return True

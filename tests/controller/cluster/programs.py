@@ -11,7 +11,8 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,14 @@ class RunningProgram:
                 if sample.name == name and sample.labels == labels:
                     return sample.value
         return None
+
+    def wait_for_metric(self, is_so: Callable[[float], bool], name: str, **labels: str) -> float:
+        """Ask until one of its metrics is told and is so."""
+        deadline_s = time.monotonic() + WAIT_S
+        while (value := self.metric(name, **labels)) is None or not is_so(value):
+            assert time.monotonic() < deadline_s, f"{name}{labels} is {value} after {WAIT_S} s"
+            time.sleep(0.1)
+        return value
 
     def wait(self, wait_s: float = WAIT_S) -> int:
         """Wait for its end; its exit status."""
