@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 
+from instar_controller import kafka_security
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection, CouchSettings
 from instar_controller.clients.couch.database import Database
@@ -72,7 +73,8 @@ def bus(settings: BusSettings, *, send_s: float = SEND_S) -> KafkaBus:
     fits with an envelope around it.
     """
     most = settings.max_message_bytes + envelopes.OVERHEAD_BYTES
-    return KafkaBus(KafkaSettings(",".join(settings.hosts), max_request_bytes=most, send_s=send_s))
+    more = kafka_security.configuration(settings.security)
+    return KafkaBus(KafkaSettings(",".join(settings.hosts), max_request_bytes=most, send_s=send_s, more=more))
 
 
 def connection(settings: DatabaseSettings) -> Connection:
@@ -157,8 +159,6 @@ def watch(metrics: Metrics, health: Health, keeper: Keeper) -> None:
     metrics.watch(
         "instar_records_spool_bytes", "Records on the disk, not stored yet.", lambda: keeper.counts().waiting_bytes
     )
-    metrics.watch_each(
-        "instar_records", "Records since the start, by what became of them.", "fate", lambda: _fates(keeper.counts())
     metrics.watch(
         "instar_records_at_risk",
         "Records that the disk does not take: they would go with the process.",
@@ -169,6 +169,8 @@ def watch(metrics: Metrics, health: Health, keeper: Keeper) -> None:
         "Whether so many records wait that no more work is read.",
         lambda: float(keeper.is_full()),
     )
+    metrics.watch_each(
+        "instar_records", "Records since the start, by what became of them.", "fate", lambda: _fates(keeper.counts())
     )
 
 

@@ -31,6 +31,7 @@ INVOKER, DISPATCHER = (Program.INVOKER,), (Program.DISPATCHER,)
 EVERY = tuple(Program)
 DOCKER, PROCESS = "docker", "process"
 FROM_NAME = "from-name"
+KAFKA_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 TEXT, JSON = "text", "json"
 
 _topic = Matching(r"[a-zA-Z0-9._-]*", "letters, digits, '.', '_' and '-', as in a topic's name")
@@ -86,9 +87,40 @@ NODE_NAME = Variable(
 KAFKA_HOSTS = Variable("KAFKA_HOSTS", "the brokers, `host:port`, with commas between them", hosts, flag="--kafka")
 KAFKA_SECURITY = Variable(
     "CONFIG_whisk_kafka_common_securityProtocol",
-    "how brokers are spoken to; nothing else is offered",
-    OneOf("PLAINTEXT"),
+    "how brokers are spoken to: `PLAINTEXT`, `SSL`, `SASL_PLAINTEXT` or `SASL_SSL`",
+    OneOf(*KAFKA_PROTOCOLS),
     "PLAINTEXT",
+)
+TRUSTSTORE = Variable(
+    "CONFIG_whisk_kafka_common_sslTruststoreLocation",
+    "the file of those who vouch for brokers, PKCS #12 or PEM (default: the machine's authorities)",
+    path,
+)
+TRUSTSTORE_PASSWORD = Variable("CONFIG_whisk_kafka_common_sslTruststorePassword", "its password", text)
+KEYSTORE = Variable(
+    "CONFIG_whisk_kafka_common_sslKeystoreLocation",
+    "the file of our own certificate and key, PKCS #12 or PEM, where brokers want one",
+    path,
+)
+KEYSTORE_PASSWORD = Variable("CONFIG_whisk_kafka_common_sslKeystorePassword", "its password", text)
+KEY_PASSWORD = Variable(
+    "CONFIG_whisk_kafka_common_sslKeyPassword", "the password of the key in a PEM file, if it is another", text
+)
+KAFKA_CHECKED = Variable(
+    "CONFIG_whisk_kafka_common_sslEndpointIdentificationAlgorithm",
+    "`https`: a broker's certificate has to be of the host that was asked for; as in stock invokers it need not by "
+    "default",
+    Matching(r"https|HTTPS", "'https', or nothing"),
+)
+SASL_MECHANISM = Variable(
+    "CONFIG_whisk_kafka_common_saslMechanism",
+    "how we log in: `PLAIN`, `SCRAM-SHA-256` or `SCRAM-SHA-512`",
+    Matching(r"PLAIN|SCRAM-SHA-256|SCRAM-SHA-512", "one of 'PLAIN', 'SCRAM-SHA-256', 'SCRAM-SHA-512'"),
+)
+SASL_JAAS = Variable(
+    "CONFIG_whisk_kafka_common_saslJaasConfig",
+    "as whom, in a line of JAAS: a login module, `required`, `username` and `password`",
+    text,
 )
 TOPICS_PREFIX = Variable("CONFIG_whisk_kafka_topics_prefix", "what every topic's name begins with", _topic)
 EVENTS_PREFIX = Variable(

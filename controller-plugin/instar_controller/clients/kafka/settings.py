@@ -23,7 +23,7 @@ class KafkaSettings:
     silent_s: float = 5.0  # so long may an answer be due before the brokers count as down
     fetch_wait_ms: int = 500  # how long the broker may hold a fetch until there is something; it answers at once then
     metadata_age_ms: int = 15_000
-    more: Mapping[str, str] = field(default_factory=dict)
+    more: Mapping[str, str] = field(default_factory=dict, repr=False)  # with passwords and keys
 
     def of_anyone(self) -> Configuration:
         """What every client of the library is told."""
