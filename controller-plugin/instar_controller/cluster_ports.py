@@ -58,13 +58,17 @@ class Subscription(Protocol):
 
     For one thread at a time. Every method may raise `BusError`; then it may be called again, and nothing was
     skipped.
+
+    If the topic is lost and made anew the reader goes on with the new one, from `begin`; so an offset may be lower
+    than the one before it.
     """
 
     def poll(self, *, timeout_s: float, most: int) -> Sequence[Message]:
         """The next messages, in order within a partition, at most `most`; empty when time is up."""
 
     def commit(self, positions: Mapping[int, Position]) -> None:
-        """Keep the group's position in these partitions; when it returns the bus has them."""
+        """Keep the group's position in these partitions; when it returns the bus has them. A position goes with its
+        topic: those in partitions of a topic made anew of which nothing was read yet are of the old one."""
 
     def positions(self) -> Mapping[int, Position]:
         """What the group had last committed when this reader began, by partition; those without any are left out."""

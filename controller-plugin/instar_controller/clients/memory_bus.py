@@ -48,7 +48,7 @@ class MemoryBus:
         self._changed = threading.Condition()
         self._clock = clock or SystemClock()
         self._topics: dict[str, _Topic] = {}
-        self._positions: dict[tuple[str, str], dict[int, Position]] = {}
+        self._positions: dict[tuple[str, str], tuple[_Topic, dict[int, Position]]] = {}
         self._refused: dict[str, str] = {}
         self._held: list[_OnItsWay] | None = None
         self._is_down = False
@@ -132,7 +132,8 @@ class MemoryBus:
             self._refused.pop(topic, None)
 
     def lose(self, topic: str) -> None:
-        """Forget its messages and begin to count anew, as a broker that lost its disk; positions of groups stay."""
+        """Forget its messages and begin to count anew, as a broker that lost its disk. Positions of groups go with
+        it, also those that its readers commit before they have found out."""
         with self._changed:
             self._topics[topic] = _Topic(self._topics[topic].settings)
 
@@ -165,10 +166,12 @@ class MemoryBus:
         return self._topics[name]
 
     def _kept(self, topic: str, group: str) -> dict[int, Position]:
-        return dict(self._positions.get((topic, group), {}))
+        """Positions in the topic that has this name now."""
+        of, kept = self._positions.get((topic, group), (None, {}))
+        return dict(kept) if of is self._topics.get(topic) else {}
 
     def _keep(self, topic: str, group: str, positions: Mapping[int, Position]) -> None:
-        self._positions.setdefault((topic, group), {}).update(positions)
+        self._positions[topic, group] = self._topics[topic], {**self._kept(topic, group), **positions}
 
     def _why_not(self) -> str | None:
         """Why nobody is served just now."""
@@ -210,8 +213,10 @@ class _MemorySubscription:
         self._began_with = bus._kept(topic, group)
         self._is_closed = False
         self._ends = {partition: len(log) for partition, log in enumerate(bus._topic(topic, "").logs)}
+        self._known = bus._topic(topic, "")
+        self._untouched: set[int] = set()  # of a topic made anew: partitions of which nothing was read
         self._next: dict[int, int] = {}
-        for partition, log in enumerate(bus._topic(topic, "").logs):
+        for partition, log in enumerate(self._known.logs):
             position = self._began_with.get(partition)
             self._next[partition] = self._start(log) if position is None else position.offset
         self._find_again()
@@ -237,7 +242,9 @@ class _MemorySubscription:
             why = self._why_not()
             if why is not None:
                 raise BusError(f"the position of {self._group} in topic {self._topic} is not committed: {why}")
-            self._bus._keep(self._topic, self._group, positions)
+            if self._bus._topic(self._topic, "") is self._known:
+                told = {at: position for at, position in positions.items() if at not in self._untouched}
+                self._bus._keep(self._topic, self._group, told)
 
     def positions(self) -> Mapping[int, Position]:
         return dict(self._began_with)
@@ -250,6 +257,9 @@ class _MemorySubscription:
             self._is_closed = True
             self._bus._changed.notify_all()
 
+    def __repr__(self) -> str:
+        return f"<_MemorySubscription: {self._group} reads {self._topic}, next {self._next}>"
+
     def _take(self, most: int) -> list[Message]:
         self._find_again()
         found: list[Message] = []
@@ -258,11 +268,20 @@ class _MemorySubscription:
             found += log[offset : offset + most - len(found)]
         for message in found:
             self._next[message.partition] = message.offset + 1
+            self._untouched.discard(message.partition)
         return found
 
     def _find_again(self) -> None:
-        """Begin as we were told in a partition that does not hold what we want next."""
-        for partition, log in enumerate(self._bus._topic(self._topic, "").logs):
+        """Begin as we were told in a topic made anew, and in a partition that does not hold what we want next."""
+        topic = self._bus._topic(self._topic, "")
+        if topic is not self._known:
+            self._known = topic
+            self._next = {partition: self._start(log) for partition, log in enumerate(topic.logs)}
+            self._untouched = set(self._next)
+            logger.warning(
+                "%s was made anew; %s reads it from its %s on", self._topic, self._group, self._begin.value
+            )
+        for partition, log in enumerate(topic.logs):
             offset = self._next[partition]
             if offset > len(log):
                 self._next[partition] = self._start(log)

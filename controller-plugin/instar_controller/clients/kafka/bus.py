@@ -23,6 +23,7 @@ from instar_controller.clients.kafka.pulse import Pulse
 from instar_controller.clients.kafka.sending import Sender
 from instar_controller.clients.kafka.settings import KafkaSettings
 from instar_controller.clients.kafka.subscription import KafkaSubscription
+from instar_controller.clients.kafka.topic_ids import TopicIds
 from instar_controller.cluster_ports import From, Position, Subscription, TopicSettings
 from instar_controller.errors import BusError, SettingsError
 
@@ -36,8 +37,8 @@ class KafkaBus:
     """See `cluster_ports.Bus`. Subscriptions are closed by those who have made them.
 
     A message that the broker has taken without our learning of it is sent again: who must not act twice looks at what
-    it says. In a topic of several partitions, those of one partition keep their order. The constructor raises
-    `SettingsError`, and asks nobody.
+    it says. In a topic of several partitions, those of one partition keep their order. A topic that was ensured, and
+    is read here, is made again when it has gone. The constructor raises `SettingsError`, and asks nobody.
     """
 
     def __init__(self, settings: KafkaSettings) -> None:
@@ -50,7 +51,9 @@ class KafkaBus:
         except KafkaException as raised:
             why = failures.of(raised).str()
             raise SettingsError(f"no client of Kafka can be made for '{settings.hosts}': {why}") from raised
+        self._topics = TopicIds(self._admin, settings.answer_s)
         self._positions = Positions(self._admin, settings.answer_s)
+        self._ensured: dict[str, TopicSettings] = {}
         self._is_closed = threading.Event()
 
     def ensure_topic(self, topic: str, settings: TopicSettings) -> None:
@@ -59,10 +62,10 @@ class KafkaBus:
             if self._is_closed.is_set():
                 raise BusError(f"{what}: the bus is closed")
             try:
-                if self._has(topic):
-                    return
-                self._make(topic, settings)
+                if not self._has(topic):
+                    self._make(topic, settings)
                 if self._has(topic):  # so that who reads it next finds it
+                    self._ensured[topic] = settings
                     return
             except KafkaException as raised:
                 error = failures.of(raised)
@@ -74,7 +77,16 @@ class KafkaBus:
     def subscribe(self, topic: str, group: str, *, begin: From) -> Subscription:
         if self._is_closed.is_set():
             raise BusError(f"topic {topic} cannot be read by {group}: the bus is closed")
-        return KafkaSubscription(self._settings, self._positions, self._pulse, topic, group, begin)
+        return KafkaSubscription(
+            self._settings,
+            self._topics,
+            self._positions,
+            self._pulse,
+            topic,
+            group,
+            begin,
+            make_again=self._make_again,
+        )
 
     def send(self, topic: str, value: bytes) -> Future[None]:
         return self._sender.send(topic, value)
@@ -83,12 +95,7 @@ class KafkaBus:
         what = f"the position of {group} in topic {topic} cannot be read"
         if self._is_closed.is_set():
             raise BusError(f"{what}: the bus is closed")
-        with failures.translated(what):
-            # Asked for one by its name, a broker may make it.
-            found = self._admin.list_topics(timeout=self._settings.answer_s).topics.get(topic)
-        if found is None:
-            raise BusError(f"{what}: there is no such topic; make it with `ensure_topic`")
-        return self._positions.committed(topic, group, found.partitions)
+        return self._positions.committed(topic, group, self._topics.find(topic, what))
 
     def is_up(self) -> bool:
         return self._pulse.is_up and not self._is_closed.is_set()
@@ -105,6 +112,14 @@ class KafkaBus:
         listed = self._admin.list_topics(timeout=self._settings.answer_s).topics
         self._pulse.answered()
         return topic in listed
+
+    def _make_again(self, topic: str) -> None:
+        """A topic that is read has gone. Raises `BusError`."""
+        settings = self._ensured.get(topic)
+        if settings is not None:
+            logger.warning("topic %s has gone from %s, and is made again", topic, self._settings.hosts)
+            with failures.translated(f"topic {topic} cannot be made again at {self._settings.hosts}"):
+                self._make(topic, settings)
 
     def _make(self, topic: str, settings: TopicSettings) -> None:
         wanted = NewTopic(
