@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 
-from instar_controller.cluster_ports import Bus, From, Message, Position, Subscription, TopicSettings
+from instar_controller.clients import slate
+from instar_controller.clients.slate import SlateFile
+from instar_controller.cluster_ports import Bus, From, Message, Position, SlateLine, Subscription, TopicSettings
 from instar_controller.engines.keeper import Keeper
 from instar_controller.errors import BusError, ContainerError, StoreError
 from instar_controller.policies.snapshot import ContainerId
@@ -31,18 +34,32 @@ class Death:
             self.has_come = True
 
 
+class Witness:
+    """Knows what a node has kept last, on its slate or its bus: its exact position in partition 0.
+
+    It is told under the lock of a `Death`.
+    """
+
+    def __init__(self) -> None:
+        self.last: Position | None = None
+
+    def see(self, positions: Mapping[int, Position]) -> None:
+        self.last = positions.get(0, self.last)
+
+
 class MortalBus:
     """See `cluster_ports.Bus`."""
 
-    def __init__(self, inner: Bus, death: Death) -> None:
+    def __init__(self, inner: Bus, death: Death, witness: Witness | None = None) -> None:
         self._inner = inner
         self._death = death
+        self._witness = witness or Witness()
 
     def ensure_topic(self, topic: str, settings: TopicSettings) -> None:
         self._inner.ensure_topic(topic, settings)
 
     def subscribe(self, topic: str, group: str, *, begin: From) -> Subscription:
-        return MortalSubscription(self._inner.subscribe(topic, group, begin=begin), self._death)
+        return MortalSubscription(self._inner.subscribe(topic, group, begin=begin), self._death, self._witness)
 
     def send(self, topic: str, value: bytes) -> Future[None]:
         with self._death.lock:
@@ -61,9 +78,10 @@ class MortalBus:
 class MortalSubscription:
     """See `cluster_ports.Subscription`."""
 
-    def __init__(self, inner: Subscription, death: Death) -> None:
+    def __init__(self, inner: Subscription, death: Death, witness: Witness) -> None:
         self._inner = inner
         self._death = death
+        self._witness = witness
 
     def poll(self, *, timeout_s: float, most: int) -> Sequence[Message]:
         return self._inner.poll(timeout_s=timeout_s, most=most)
@@ -73,6 +91,7 @@ class MortalSubscription:
             if self._death.has_come:
                 raise BusError("the dead commit nothing")
             self._inner.commit(positions)
+            self._witness.see(positions)
 
     def positions(self) -> Mapping[int, Position]:
         return self._inner.positions()
@@ -82,6 +101,33 @@ class MortalSubscription:
 
     def close(self) -> None:
         self._inner.close()
+
+
+class MortalSlate:
+    """See `cluster_ports.Slate`. Whoever dies while writing has written a part; so has a disk that is full."""
+
+    def __init__(self, inner: SlateFile, death: Death, witness: Witness) -> None:
+        self._inner = inner
+        self._death = death
+        self._witness = witness
+        self.is_full = False
+
+    def read(self, life: str) -> SlateLine | None:
+        return self._inner.read(life)
+
+    def write(self, line: SlateLine) -> None:
+        with self._death.lock:
+            if self._death.has_come or self.is_full:
+                self.tear()
+                raise StoreError("the disk is full, or the writer dead")
+            self._inner.write(line)
+            self._witness.see(line.positions)
+
+    def tear(self) -> None:
+        if not self._inner.path.exists():
+            return
+        with self._inner.path.open("r+b") as file:
+            os.pwrite(file.fileno(), b"0123456789abcdef\t[", self._inner._place * slate.PLACE_BYTES)
 
 
 class MortalRecords:

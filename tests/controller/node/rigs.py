@@ -21,7 +21,7 @@ from instar_controller.clients.memory import MemoryWeights
 from instar_controller.clients.memory_bus import MemoryBus
 from instar_controller.clients.memory_couch import MemoryDatabase, MemoryEntities, MemoryRecords, MemorySubjects
 from instar_controller.clients.threads import ThreadContainers
-from instar_controller.cluster_ports import Bus, TopicSettings
+from instar_controller.cluster_ports import Bus, Slate, TopicSettings
 from instar_controller.engines.acknowledging import AckTopics
 from instar_controller.engines.blacklist import Blacklist
 from instar_controller.engines.fetching import Actions
@@ -300,6 +300,7 @@ class Life:
     runs_health_tests: bool = False
     store_levels: StoreLevels = field(default_factory=StoreLevels)
     with_events: bool = False
+    slate: Slate | None = None
     bus: Bus | None = None  # None: the cluster's, as it is
     records: Backlog | None = None  # None: straight into the cluster's database
     wrap: Callable[[Containers], Containers] = lambda containers: containers
@@ -344,6 +345,7 @@ class Life:
             NodeSettings(
                 self.intake, OutboxSettings(first_pause_s=0.01, longest_pause_s=0.05), answers_s=self.answers_s
             ),
+            slate=self.slate,
         )
 
     def start(self) -> Life:

@@ -7,11 +7,16 @@ Invariants, once everything is up again and has come to rest:
   only if it had been handed over by then;
 - what may be run again is completed in any case, and run again for every crash at which it was open, and no other;
   unless nobody could read its action, and so that it may be run again: then it is as any other.
+
+What a node has kept last is what its bus and its slate were seen to take. If a slate that was in use is lost with the
+crash, whatever may have been on it counts as handed over, for what may not be run again.
 """
 
 from __future__ import annotations
 
 import contextlib
+import itertools
+import os
 import tempfile
 import threading
 from collections import Counter
@@ -22,17 +27,19 @@ import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
-from mortals import Death, MortalBus, MortalContainers, MortalRecords
+from mortals import Death, MortalBus, MortalContainers, MortalRecords, MortalSlate, Witness
 from rigs import WAIT_S, WORK, Cluster, Life, completions, results
 
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.memory_bus import MemoryBus
 from instar_controller.clients.memory_couch import Faults, MemoryRecords
+from instar_controller.clients.slate import SlateFile
 from instar_controller.clients.spool import Spool
 from instar_controller.engines.intake import IntakeSettings
 from instar_controller.engines.invoker import EngineSettings
 from instar_controller.engines.keeper import Keeper
 from instar_controller.engines.node import NodeSettings
+from instar_controller.engines.reserving import ReservingSettings
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.policies import offsets
 from instar_controller.policies.keeping import Patience
@@ -49,6 +56,8 @@ def main(args):
     return args
 """
 
+
+AHEAD = ReservingSettings(ahead=5, quick_s=0.5, rest_s=0.005)
 
 # Which action, whether its caller waits, what it does: it fails, or waits for the gate.
 CALLS = st.tuples(
@@ -74,12 +83,15 @@ class OneLife:
 
     cluster: Cluster
     folder: Path
+    witness: Witness
     death: Death = field(default_factory=Death)
 
     def __post_init__(self) -> None:
+        self.slate_file = SlateFile(self.folder / "handed-over", WORK, boot_id=self.folder / "boot_id")
+        self.slate = MortalSlate(self.slate_file, self.death, self.witness)
         self.keeper = Keeper(
             MemoryRecords(self.cluster.activations),
-            Spool(self.folder),
+            Spool(self.folder / "spool"),
             SystemClock(),
             patience=Patience(interval_s=0.001, first_wait_s=0.002, longest_wait_s=0.01),
         )
@@ -87,8 +99,11 @@ class OneLife:
             self.cluster,
             pool=PoolSettings(memory_mb=1024),
             engine_settings=EngineSettings(threads=12, log_wait_ms=50),
-            intake=IntakeSettings(most_unfinished=6, poll_s=0.01, retry_s=0.002, longest_retry_s=0.01, lookups=2),
-            bus=MortalBus(self.cluster.bus, self.death),
+            intake=IntakeSettings(
+                most_unfinished=6, poll_s=0.01, retry_s=0.002, longest_retry_s=0.01, lookups=2, reserving=AHEAD
+            ),
+            slate=self.slate,
+            bus=MortalBus(self.cluster.bus, self.death, self.witness),
             records=MortalRecords(self.keeper, self.death),
             wrap=lambda containers: MortalContainers(containers, self.death),
             answers_s=WAIT_S,
@@ -104,11 +119,13 @@ class OneLife:
         self.node.node._settings = NodeSettings(answers_s=0)
         self.node.close(drain_s=0)
         self.keeper.close(deadline_s=0)
+        self.slate_file.close()
 
     def end(self) -> None:
         """Everything that was begun is finished first."""
         self.node.close(drain_s=WAIT_S)
         self.keeper.close(deadline_s=WAIT_S)
+        self.slate_file.close()
 
 
 class Course(RuleBasedStateMachine):
@@ -122,9 +139,12 @@ class Course(RuleBasedStateMachine):
         self.counting = threading.Lock()
         self.cluster = Cluster({"ran": self.count, "gate": self.gate})
         self.sent: list[Sent] = []
+        self.boots = itertools.count()
         self.lost: set[str] = set()  # handed over at a crash and not completed by then
+        self.doubted: set[str] = set()  # in doubt when a slate was lost
         self.unrecorded: set[str] = set()  # without a record at a crash
         self.reopened: Counter[str] = Counter()  # how often it was open at a crash
+        self.witness = Witness()
         self.life: OneLife | None = None
 
     def count(self, id: str) -> None:
@@ -140,7 +160,18 @@ class Course(RuleBasedStateMachine):
             ("quietagain", 0, {"at_least_once": True}),
         ):
             self.cluster.put_action(name, CODE, logs_mb=logs_mb, annotations=notes)
-        self.life = OneLife(self.cluster, Path(self.folder.name) / "spool")
+        self.start_machine()
+        self.life = self.next_life()
+
+    @property
+    def slate(self) -> Path:
+        return Path(self.folder.name) / "handed-over"
+
+    def start_machine(self) -> None:
+        (Path(self.folder.name) / "boot_id").write_text(f"boot {next(self.boots)}\n")
+
+    def next_life(self) -> OneLife:
+        return OneLife(self.cluster, Path(self.folder.name), self.witness)
 
     @rule(calls=st.lists(CALLS, min_size=1, max_size=8))
     def invoke(self, calls: list[tuple[str, bool, str]]) -> None:
@@ -189,27 +220,50 @@ class Course(RuleBasedStateMachine):
         assert self.life is not None
         self.life.node.node.intake.wait_until_finished(0.02)
 
-    @rule()
-    def crash(self) -> None:
+    @rule(is_full=st.booleans())
+    def disk_of_the_slate(self, is_full: bool) -> None:
+        assert self.life is not None
+        self.life.slate.is_full = is_full
+
+    @rule(takes_along=st.sampled_from(["nothing", "machine", "nothing", "slate", "nothing", "every line"]))
+    def crash(self, takes_along: str) -> None:
         assert self.life is not None
         self.life.crash()
-        self.look_at_the_dead()
+        self.look_at_the_dead(has_slate=takes_along == "nothing")
         self.life.bury()
-        self.life = OneLife(self.cluster, Path(self.folder.name) / "spool")
+        if takes_along == "machine":
+            self.start_machine()
+        elif takes_along == "slate":
+            self.slate.unlink(missing_ok=True)
+        elif takes_along == "every line" and self.slate.exists():
+            os.truncate(self.slate, 20)
+        self.life = self.next_life()
 
     @rule()
     def restart(self) -> None:
         assert self.life is not None
         self.all_is_well()
         self.life.end()
-        self.life = OneLife(self.cluster, Path(self.folder.name) / "spool")
+        kept = self.cluster.bus.committed(WORK, WORK).get(0)
+        assert kept is None or offsets.reservation(kept.note) is None, "an end in order leaves nothing reserved"
+        self.life = self.next_life()
 
-    def look_at_the_dead(self) -> None:
-        """What a crash may cost, by what was committed and by what was on the bus when it happened."""
-        position = self.cluster.bus._kept(WORK, WORK).get(0)
+    def look_at_the_dead(self, *, has_slate: bool) -> None:
+        """What a crash may cost, by what was kept and by what was on the bus when it happened."""
+        committed = self.cluster.bus._kept(WORK, WORK).get(0)
+        reserved = None if committed is None else offsets.reservation(committed.note)
+        position = self.witness.last if has_slate else committed
         progress = offsets.fresh(0) if position is None else offsets.resumed(position.offset, position.note)
         completed = completions(self.cluster.answers())
         for sent in self.sent:
+            is_open = sent.offset >= progress.handed or sent.offset in progress.open
+            if is_open and not has_slate and reserved is not None and sent.offset < reserved.end:
+                self.doubted.add(sent.id)
+                self.reopened[sent.id] += 1
+                self.unrecorded.add(sent.id)
+                if not completed[sent.id]:
+                    self.lost.add(sent.id)
+                continue
             if sent.offset >= progress.handed or sent.offset in progress.open:
                 self.reopened[sent.id] += 1  # if it was begun, it may be run again
                 continue
@@ -247,11 +301,12 @@ class Course(RuleBasedStateMachine):
                 sent,
                 f"lost {id in self.lost}",
                 f"reopened {self.reopened[id]}",
+                f"doubted {id in self.doubted}",
                 f"ran {self.ran[id]}",
                 completed[id],
             )
             if sent.may_run_again:
-                was_refused = id in self.lost and self.ran[id] == 0
+                was_refused = id in self.lost and (self.ran[id] == 0 or id in self.doubted)
                 assert completed[id] >= 1 or was_refused, about
                 assert completed[id] <= 1 + self.reopened[id], about
                 assert self.ran[id] <= 1 + self.reopened[id], about
