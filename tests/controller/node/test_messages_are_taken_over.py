@@ -6,14 +6,19 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from mortals import Death, MortalBus
+from mortals import Death, MortalBus, Witness
 from rigs import ANSWERS, WAIT_S, WORK, Cluster, Life, completions, kinds_of, new_id
 
+from instar_controller.clients.slate import SlateFile
 from instar_controller.cluster_ports import Bus, From, Message, Position, Subscription
 from instar_controller.engines.intake import IntakeSettings
+from instar_controller.engines.reserving import ReservingSettings
 from instar_controller.engines.scheduler import PoolSettings
+from instar_controller.policies import offsets
+from instar_controller.policies.offsets import Reservation
 from instar_controller.whisk.acks import CombinedMessage
 
 BLOCKING = "def main(args):\n    reached.set()\n    gate.wait(60)\n    return args\n"
@@ -184,6 +189,69 @@ def test_work_that_may_be_run_again_is_and_nothing_else(cluster: Cluster, make_n
     assert cluster.bus.committed(WORK, WORK) == {0: Position(3)}
     assert completions(cluster.answers()) == {before: 1, again: 1, meanwhile: 1}
     first.close(drain_s=0)
+
+
+def test_what_is_in_doubt_is_begun_only_if_it_may_be_run_again(
+    cluster: Cluster, make_node: Callable[..., Life], caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, notes in (("once", {}), ("again", {"at_least_once": True})):
+        cluster.put_action(name, annotations=notes)
+    once = [cluster.send("once"), cluster.send("once")]
+    nobody = cluster.send("nosuch")
+    again = cluster.send("again")
+    reader = cluster.bus.subscribe(WORK, WORK, begin=From.EARLIEST)
+    lost = Reservation(64, "a life that is over", 1)
+    reader.commit({0: Position(*offsets.committed(offsets.fresh(0), lost))})
+    node = make_node()
+    (record,) = node.written.wait_for(1)
+    node.observer.wait_for("read in doubt", 3)
+    after = cluster.send("once")  # nobody can have begun this one
+    assert [each.activation_id for each in node.written.wait_for(2)] == [again, after]
+    assert record.activation_id == again
+    node.close()
+    assert set(completions(cluster.answers())) == {again, after}
+    assert all(f"activation {id}" in caplog.text for id in (*once, nobody))
+    assert cluster.bus.committed(WORK, WORK) == {0: Position(5)}
+
+
+class Awaited(Witness):
+    """Has a test wait until a position is committed."""
+
+    def __init__(self, position: Position) -> None:
+        super().__init__()
+        self._position = position
+        self.is_there = threading.Event()
+
+    def see(self, positions: Mapping[int, Position]) -> None:
+        if positions == {0: self._position}:
+            self.is_there.set()
+
+
+@pytest.mark.parametrize("ends", ["in order", "killed"])
+def test_a_node_that_ends_or_idles_has_nothing_reserved(
+    cluster: Cluster, make_node: Callable[..., Life], tmp_path: Path, ends: str
+) -> None:
+    """So a stock invoker may take its place."""
+    reserving = ReservingSettings(quick_s=1000.0)  # whatever comes, comes quickly
+    slate = SlateFile(tmp_path / "handed-over", WORK)
+    death = Death()
+    bus = MortalBus(cluster.bus, death)
+    node = make_node(slate=slate, bus=bus, intake=replace(QUICK, reserving=reserving), answers_s=0.05)
+    cluster.put_action()
+    for count in range(1, 5):
+        cluster.send(content={"n": count})
+        node.written.wait_for(count)
+    assert offsets.reservation(cluster.bus.committed(WORK, WORK)[0].note) is not None
+    if ends == "killed":
+        death.strike()
+    node.close(drain_s=WAIT_S if ends == "in order" else 0.0)
+    if ends == "killed":
+        assert offsets.reservation(cluster.bus.committed(WORK, WORK)[0].note) is not None
+        witness = Awaited(Position(4))
+        make_node(slate=slate, bus=MortalBus(cluster.bus, Death(), witness))
+        assert witness.is_there.wait(WAIT_S)
+    assert cluster.bus.committed(WORK, WORK) == {0: Position(4)}
+    slate.close()
 
 
 def test_a_bus_that_is_not_there_at_first_is_waited_for(cluster: Cluster, make_node: Callable[..., Life]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from instar_controller.policies import offsets
-from instar_controller.policies.offsets import Place, Progress
+from instar_controller.policies.offsets import Kept, Place, Progress, Reservation
 
 
 def read(progress: Progress, *at: int) -> Progress:
@@ -79,7 +81,9 @@ def test_the_longest_note_fits_beside_an_offset() -> None:
         progress = read(progress, at)
         at += 20_000  # so far do two that are open lie apart while functions run for minutes
     progress = close(read(progress, at), at)
-    assert len(offsets.committed(progress)[1].encode()) <= 4096
+    reserved = Reservation(progress.handed + 64, "0123456789ab", 1 << 40)
+    progress = replace(progress, doubted=progress.handed)
+    assert len(offsets.committed(progress, reserved)[1].encode()) <= 4096
 
 
 def test_a_topic_that_was_made_anew_is_read_from_its_beginning() -> None:
@@ -99,9 +103,55 @@ def test_what_the_bus_no_longer_keeps_is_given_up() -> None:
     assert progress.open == {13, 19}
 
 
+def test_a_reservation_says_what_is_handed_over_and_who_knows_more() -> None:
+    progress = close(read(offsets.fresh(5), 5, 6, 7, 8), 5, 7)
+    reserved = Reservation(73, "life", 12)
+    offset, note = offsets.committed(progress, reserved)
+    assert (offset, note) == (6, '{"handed":9,"open":[0,2],"reserved":73,"life":"life","serial":12}')
+    assert offsets.reservation(note) == reserved
+    assert offsets.resumed(offset, note) == offsets.resumed(*offsets.committed(progress))
+    assert offsets.reservation(offsets.committed(progress)[1]) is None
+
+
+def test_what_was_kept_last_counts_be_it_committed_or_not() -> None:
+    before, after = close(read(offsets.fresh(0), 0, 1, 2), 0, 1), close(read(offsets.fresh(0), *range(5)), 0, 1, 2, 4)
+    committed = offsets.committed(before, Reservation(67, "life", 5))
+    newer, older = (offsets.taken_up(*committed, Kept(*offsets.committed(after), at), end=9) for at in (6, 4))
+    assert newer == Progress(next=2, handed=5, open=frozenset({3}))
+    assert older == Progress(next=2, handed=2)  # and message 2 as if it had never been handed over
+
+
+def test_whatever_a_lost_slate_may_have_had_is_in_doubt() -> None:
+    progress = close(read(offsets.fresh(0), *range(6)), 0, 1, 3, 5)
+    offset, note = offsets.committed(progress, Reservation(70, "life", 5))
+    assert offsets.taken_up(offset, note, None, end=20) == Progress(2, 6, frozenset({2, 4}), doubted=20)
+    assert offsets.taken_up(offset, note, None, end=200).doubted == 70
+    assert offsets.taken_up(*offsets.committed(progress), None, end=200).doubted == 0
+
+
+def test_doubt_is_noted_until_nothing_is_in_doubt() -> None:
+    progress = replace(offsets.fresh(3), doubted=5)
+    assert offsets.committed(progress) == (3, '{"doubted":5}')
+    assert offsets.resumed(3, '{"doubted":5}') == progress
+    progress = close(read(progress, 3, 4, 5), 3, 5)
+    assert offsets.committed(progress) == (4, '{"handed":6,"open":[0],"doubted":5}')
+    assert offsets.committed(close(progress, 4)) == (6, "")
+
+
 @pytest.mark.parametrize(
     "note",
-    ["", "no JSON", "[]", '{"handed":"9","open":[]}', '{"handed":9}', '{"handed":9,"open":[-1]}', '{"open":[1]}'],
+    [
+        "",
+        "no JSON",
+        "[]",
+        "7",
+        '{"doubted":"9"}',
+        '{"doubted":-1}',
+        '{"handed":"9","open":[]}',
+        '{"handed":9}',
+        '{"handed":9,"open":[-1]}',
+        '{"open":[1]}',
+    ],
 )
 def test_a_note_that_is_not_ours_says_nothing(note: str) -> None:
     assert offsets.resumed(7, note) == offsets.fresh(7)
