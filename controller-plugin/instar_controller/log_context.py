@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import logging
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -21,10 +22,11 @@ REMEMBERED = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An activation, and the id of its transaction."""
+    """An activation, the id of its transaction, and whether its request asked for extra logging."""
 
     activation: str
     transaction: str
+    extra_logging: bool = False
 
 
 _current: contextvars.ContextVar[Subject | None] = contextvars.ContextVar("instar_subject", default=None)
@@ -33,14 +35,14 @@ _transactions: OrderedDict[str, str] = OrderedDict()  # of the activations that 
 
 
 @contextlib.contextmanager
-def about(activation: str, transaction: str) -> Iterator[None]:
-    """Whatever is logged in this context meanwhile is about this activation."""
+def about(activation: str, transaction: str, *, extra_logging: bool = False) -> Iterator[None]:
+    """Whatever is logged in this context meanwhile is about this activation; with `extra_logging` details too."""
     with _lock:
         _transactions[activation] = transaction
         _transactions.move_to_end(activation)
         while len(_transactions) > REMEMBERED:
             _transactions.popitem(last=False)
-    token = _current.set(Subject(activation, transaction))
+    token = _current.set(Subject(activation, transaction, extra_logging))
     try:
         yield
     finally:
@@ -50,6 +52,13 @@ def about(activation: str, transaction: str) -> Iterator[None]:
 def current() -> Subject | None:
     """What is being worked on."""
     return _current.get()
+
+
+def detail() -> int:
+    """The level to log a detail at: of a request with `X-OW-EXTRA-LOGGING: on` they are told at info, as by stock
+    invokers, and of others at debug."""
+    subject = _current.get()
+    return logging.INFO if subject is not None and subject.extra_logging else logging.DEBUG
 
 
 def transaction_of(activation: str) -> str | None:

@@ -11,7 +11,7 @@ from concurrent import futures
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from flask import Response
+from flask import Response, request
 
 from instar_controller import log_context
 from instar_controller.api import bodies, entitlement, queries, references, transactions
@@ -35,6 +35,7 @@ from instar_controller.whisk.store_level import StoreLevel
 from instar_controller.whisk.values import JsonObject
 
 ACTIVATION_HEADER = "x-openwhisk-activation-id"
+EXTRA_LOGGING_HEADER = "X-OW-EXTRA-LOGGING"
 
 HTTP_STATUSES = {
     Status.SUCCESS: 200,
@@ -77,7 +78,8 @@ class Invoking:
         self._traffic.admit(caller.namespace, limits, now_ms=received_ms)
         try:
             invocation = self._prepare(caller, key, wish, received_ms)
-            with log_context.about(invocation.activation_id, invocation.transaction_id):
+            subject = invocation.activation_id, invocation.transaction_id
+            with log_context.about(*subject, extra_logging=invocation.extra_logging):
                 future = self._services.invocations.submit(invocation)
         except BaseException:
             self._traffic.leave(caller.namespace)
@@ -110,6 +112,7 @@ class Invoking:
             blocking=wish.blocking,
             binding=place.binding,
             store_level=StoreLevel.ALWAYS if wants_records else StoreLevel.NEVER,
+            extra_logging=request.headers.get(EXTRA_LOGGING_HEADER, "").lower() == "on",
         )
 
     def _check_runnable(self, caller: Identity, action: documents.Action) -> None:

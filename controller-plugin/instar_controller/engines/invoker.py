@@ -221,7 +221,11 @@ class Invoker:
         match command:
             case Start(work=Work() as work) | Run(work=work) | Fail(work=work):
                 if (invocation := self._debts.get(work.id)) is not None:
-                    return log_context.about(invocation.activation_id, invocation.transaction_id)
+                    return log_context.about(
+                        invocation.activation_id,
+                        invocation.transaction_id,
+                        extra_logging=invocation.extra_logging,
+                    )
         return contextlib.nullcontext()
 
     def _try(self, command: Command) -> None:
@@ -288,6 +292,7 @@ class Invoker:
         assert invocation is not None, "a job that runs is owed its completion"
         if run.start in (StartKind.PREWARMED, StartKind.TRANSFORMED):
             self._send_for_weights(run.work)
+        logger.log(log_context.detail(), "activation %s goes to container %s: %s", run.work.id, id, run.start.value)
         limit_mb = invocation.action.limits.logs_mb
         mark = None if run.transformation is None else messages.mark(invocation)
         with self._delivery(run.work) as delivery:
@@ -426,6 +431,14 @@ class Invoker:
 
     def _finish(self, invocation: Invocation, activation: Activation) -> None:
         """Tell that it is finished, and keep its record if it is to have one."""
+        logger.log(
+            log_context.detail(),
+            "activation %s has ended with %s after %s ms; its log has %s lines",
+            activation.activation_id,
+            activation.response.status.text,
+            activation.duration,
+            len(activation.logs),
+        )
         if self._debts.finish(activation):
             storing.keep(self._records, activation, invocation.store_level)
 

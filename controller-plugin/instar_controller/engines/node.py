@@ -126,6 +126,7 @@ class Node:
         match prepared:
             case Runnable(invocation):
                 receipt = self._receipt(arrival, has_log=invocation.action.limits.logs_mb > 0)
+                logger.log(log_context.detail(), "activation %s is taken on", arrival.assignment.message)
                 try:
                     if self._engine.join(invocation.activation_id, receipt):
                         logger.info("activation %s joins its run that is under way here", arrival.assignment.message)
@@ -183,4 +184,5 @@ class Node:
 
 
 def _about(assignment: Assignment) -> AbstractContextManager[None]:
-    return log_context.about(assignment.message.activation_id, assignment.message.transid.id)
+    message = assignment.message
+    return log_context.about(message.activation_id, message.transid.id, extra_logging=message.transid.extra_logging)

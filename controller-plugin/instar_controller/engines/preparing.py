@@ -164,6 +164,7 @@ class Preparation:
             blocking=message.blocking,
             binding=message.action.binding,
             store_level=self._store_level(message),
+            extra_logging=message.transid.extra_logging,
             cause=message.cause,
         )
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 
+from instar_controller import log_context
 from instar_controller.cluster_ports import Records
 from instar_controller.errors import StoreError
 from instar_controller.whisk.activation import Activation
@@ -34,6 +35,7 @@ def keep(records: Records, activation: Activation, level: StoreLevel) -> None:
             level.name,
         )
         return
+    logger.log(log_context.detail(), "the record of activation %s is to be stored", activation.activation_id)
     try:
         records.put_activation(activation)
     except StoreError as error:

@@ -53,6 +53,7 @@ class Invocation:
     blocking: bool
     binding: str | None = None  # `ns/pkg` of the package binding that it came through
     store_level: StoreLevel = StoreLevel.ALWAYS  # whether there is a record of it, by how it ends
+    extra_logging: bool = False  # whether its request asked for more of it in the log
     cause: ActivationId | None = None  # of the sequence or composition that it is a step of
 
     @property

@@ -255,3 +255,11 @@ def test_the_transaction_id_of_the_request_reaches_the_invocation(client: RestCl
     answer = client.post("actions/echo", {}, headers={"X-Request-ID": "mine-1"})
     assert answer.headers["X-Request-ID"] == "mine-1"
     assert invocations.seen[-1].transaction_id == "mine-1"
+
+
+def test_a_request_may_ask_for_extra_logging(client: RestClient, invocations: InProcess) -> None:
+    client.create("echo")
+    client.post("actions/echo", {}, headers={"X-OW-EXTRA-LOGGING": "on"})
+    client.post("actions/echo", {}, headers={"X-OW-EXTRA-LOGGING": "off"})
+    client.post("actions/echo", {})
+    assert [each.extra_logging for each in invocations.seen] == [True, False, False]
