@@ -56,7 +56,8 @@ class Reserving:
         self._now = now
         self._life = secrets.token_hex(6)
         self._serial = 0
-        self._kept: dict[int, Position] = {}  # exact, by partition: what bus or slate have
+        self._kept: dict[int, Position] = {}  # exact, by partition: what bus or slate have …
+        self._eras: dict[int, int] = {}  # … of the topic as it was then: what was kept of one made anew went with it
         self._reserved: dict[int, tuple[int, int]] = {}  # by partition, where what we have reserved ends, and its era
         self._inexact: set[int] = set()  # partitions of which the bus may have a reservation, whosever it is
         self._handed: dict[int, tuple[int, int]] = {}  # by partition, its era and how far it was handed over …
@@ -89,7 +90,7 @@ class Reserving:
             return False
         comes_quickly = self._comes_quickly(progress)
         if self._covers(progress, news) and self._write({**self._kept, **_exact(progress)}):
-            self._kept.update(_exact(progress))
+            self._remember(progress)
         elif comes_quickly and self._can_reserve():
             self._commit(reader, progress, news, ahead=self._settings.ahead)
         else:
@@ -122,7 +123,16 @@ class Reserving:
 
     def _news(self, progress: Mapping[int, Progress]) -> set[int]:
         """The partitions of which this is not kept yet."""
-        return {partition for partition, at in _exact(progress).items() if self._kept.get(partition) != at}
+        return {
+            partition
+            for partition, at in _exact(progress).items()
+            if self._kept.get(partition) != at or self._eras.get(partition, 0) != progress[partition].era
+        }
+
+    def _remember(self, progress: Mapping[int, Progress]) -> None:
+        """This is kept."""
+        self._kept.update(_exact(progress))
+        self._eras.update({partition: at.era for partition, at in progress.items()})
 
     def _comes_quickly(self, progress: Mapping[int, Progress]) -> bool:
         """Whether there are messages that were not handed over, soon after those before them."""
@@ -174,7 +184,7 @@ class Reserving:
         self._inexact.update(positions)  # if this fails nobody knows what the bus has
         self._reserved.clear()
         reader.commit(positions)
-        self._kept.update(_exact(progress))
+        self._remember(progress)
         self._reserved.update(reserved)
         if not ahead:
             self._inexact.clear()
