@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from instar_controller.cluster_ports import Bus, Position
 from instar_controller.engines import notes
-from instar_controller.engines.board import Board
+from instar_controller.engines.board import Board, Order
 from instar_controller.engines.notes import Note
 from instar_controller.engines.topics import Topics
 from instar_controller.engines.window import Bookmark, Place, Window
@@ -45,6 +45,7 @@ class Committing:
         self._topics = topics
         self._board = board
         self.window = Window({})
+        self.unsettled_bytes = 0  # of the messages that were taken on
         self._kept = Entry({}, Note())  # what the bus has
         self._acks: dict[str, Bookmark] = {}  # in the topics that controllers read answers from
         self._acks_now: dict[str, int] = {}
@@ -84,6 +85,16 @@ class Committing:
     def acks_from(self, controller: str) -> int:
         """No answer to what is sent from now on lies before this."""
         return self._acks_now.get(controller, 0)
+
+    def take_on(self, order: Order) -> None:
+        """It was read, and is to be sent to a node."""
+        self.unsettled_bytes += len(order.value)
+
+    def settle(self, order: Order) -> None:
+        """A node has it, or its controller an answer: nobody needs its message again."""
+        if order.place is not None and self.window.settle(order.place):
+            self.unsettled_bytes -= len(order.value)
+        self._board.discharge(order.owed_by, order.id)
 
     def knows(self, controller: str, place: Place | None) -> bool:
         """Whether we may answer this controller for a message that lies there: it is noted where to look for that."""

@@ -11,36 +11,36 @@ this process ends, the next one finds out what was sent and does not send it aga
     … later                               nodes work on and answer; they tell the next one what is unfinished
 
 Four rounds, each in a thread of its own, that tests call by themselves: `take` reads activations, `listen` hears the
-nodes, `hear` what they have finished, and `watch` sees to all that depends on time. One lock guards what they share;
-none of them holds it while it waits for the outside.
+nodes, `hear` what they have finished, and `watch` sees to all that depends on time. Each of them sends what can go by
+then (`Sending`). One lock guards what they share; none of them holds it while it waits for the outside.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from instar_controller import log_context
 from instar_controller.cluster_ports import Bus, From, Message, Position, Records, Subscription, TopicSettings
-from instar_controller.engines import envelopes, heartbeats, refusals, reports
+from instar_controller.engines import heartbeats, refusals, reports
 from instar_controller.engines.acknowledging import Acknowledger
 from instar_controller.engines.board import Board, Life, Order
 from instar_controller.engines.committing import Committing
 from instar_controller.engines.evidence import Evidence, ReadingSettings
 from instar_controller.engines.listening import Listening
 from instar_controller.engines.refusals import Refusals
-from instar_controller.engines.settling import Owed, Settling
+from instar_controller.engines.rounds import Rounds
+from instar_controller.engines.sending import Sending
+from instar_controller.engines.settling import Settling
+from instar_controller.engines.stead import Stead
 from instar_controller.engines.tally import Counters, Snapshot
 from instar_controller.engines.topics import Topics
-from instar_controller.errors import BusError, MalformedError, MessageTooLargeError
+from instar_controller.errors import BusError, MalformedError
 from instar_controller.policies.dispatch import LeastLoaded, Need, Placement
 from instar_controller.policies.nodes import Patience
-from instar_controller.policies.settlement import Fate
 from instar_controller.ports import Clock
 from instar_controller.whisk import activation_message
 from instar_controller.whisk.activation import ActivationId
@@ -97,17 +97,31 @@ class Dispatcher:
         self._board = Board(instance.number, placement or LeastLoaded(), self._settings.patience)
         self._committing = Committing(bus, topics, self._board)
         self._repeated: set[ActivationId] = set()  # that an earlier run has sent or answered
-        self._refused: list[tuple[Order, str]] = []
-        self._waiting_bytes = 0
-        self._is_closing = False
         self.counters = Counters()
         # What follows is for one thread each.
         self._asked_s = self._committed_s = self._reports_committed_s = float("-inf")
         self._readers: dict[str, Subscription] = {}
-        self._threads: list[threading.Thread] = []
-        self._refusals = Refusals(acknowledger, records, clock, instance)
+        self._rounds = Rounds("instar-dispatcher", pause_s=self._settings.poll_s)
         self._evidence = Evidence(bus, self._group, now=now, settings=self._settings.reading)
         self._settling = Settling(bus, self._board, self._lock, self._evidence, topics, needs=needs)
+        self._stead = Stead(
+            Refusals(acknowledger, records, clock, instance),
+            self._board,
+            self._committing,
+            self.counters,
+            self._changed,
+        )
+        self._sending = Sending(
+            bus,
+            topics,
+            instance,
+            self._board,
+            self._committing,
+            self._settling,
+            self._stead,
+            self.counters,
+            self._changed,
+        )
         self._listening = Listening(
             bus,
             topics.nodes,
@@ -147,24 +161,14 @@ class Dispatcher:
 
     def start(self) -> None:
         """Begin with all rounds."""
-        for round in (self.take, self.listen, self.hear, self.watch):
-            thread = threading.Thread(
-                target=self._go_round, args=(round,), name=f"instar-dispatcher-{round.__name__}", daemon=True
-            )
-            self._threads.append(thread)
-            thread.start()
+        self._rounds.start(self.take, self.listen, self.hear, self.watch)
 
     def close(self, *, drain_s: float) -> None:
         """Take nothing more, wait until the bus has what was sent, and let go. What waits stays in its topic for the
         next run; nodes work on."""
-        with self._changed:
-            self._is_closing = True
-            self._changed.notify_all()
-            self._changed.wait_for(
-                lambda: not any(life.sending for life in self._board.lives.values()), timeout=drain_s
-            )
-        for thread in self._threads:
-            thread.join()
+        self._rounds.stop()
+        self._sending.close(drain_s)
+        self._rounds.join()
         self._commit_if_due(interval_s=0.0)
         self._listening.close()
         for reader in self._readers.values():
@@ -190,21 +194,6 @@ class Dispatcher:
                 uncommitted=len(self._committing.window),
             )
 
-    def _go_round(self, round: Callable[[], None]) -> None:
-        while not self._is_closing:
-            try:
-                round()
-            except BusError as error:
-                logger.warning("%s", error)
-                self._pause(self._settings.poll_s)
-            except Exception:  # a mistake of ours must not end the dispatcher
-                logger.exception("a round of the dispatcher failed")
-                self._pause(self._settings.poll_s)
-
-    def _pause(self, seconds: float) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closing, seconds)
-
     # Activations.
 
     def take(self) -> None:
@@ -212,14 +201,14 @@ class Dispatcher:
         self._commit_if_due(interval_s=self._settings.commit_s)
         with self._changed:
             room = self._settings.most_waiting - len(self._committing.window)
-            if room <= 0 or self._waiting_bytes >= self._settings.most_waiting_bytes:
+            if room <= 0 or self._committing.unsettled_bytes >= self._settings.most_waiting_bytes:
                 self._changed.wait(self._settings.commit_s)
                 return
         reader = self._readers[self._topics.invoker(self._instance.number)]
         timeout_s = min(self._settings.poll_s, self._settings.commit_s) if self._settings.poll_s else 0.0
         for message in reader.poll(timeout_s=timeout_s, most=min(room, self._settings.batch)):
             self._read(message)
-        self._dispatch()
+        self._sending.send(self._now())
 
     def _read(self, message: Message) -> None:
         with self._lock:
@@ -249,53 +238,8 @@ class Dispatcher:
                 waits_since_s=self._now(),
                 place=place,
             )
-            self._waiting_bytes += len(order.value)
+            self._committing.take_on(order)
             self._board.add(order)
-
-    def _dispatch(self) -> None:
-        with self._lock:
-            if self._is_closing:
-                return
-            found = self._board.assign(self._now())
-            for _, order in found:
-                self.counters.sent += 1
-                if order.attempt > 1:
-                    self.counters.sent_again += 1
-                    self._settling.attempts[order.id] = order.attempt
-        for life, order in found:
-            envelope = envelopes.seal(
-                order.value,
-                instance=self._instance,
-                incarnation=life.member.incarnation,
-                attempt=order.attempt,
-                acks_from=order.acks_from,
-                memory_mb=order.need.memory_mb,
-                place=None if order.place is None else (order.place.partition, order.place.offset),
-            )
-            sent = self._bus.send(self._topics.node(life.member.name), envelope)
-            sent.add_done_callback(functools.partial(self._sent, life, order))
-
-    def _sent(self, life: Life, order: Order, sent: Future[None]) -> None:
-        error = sent.exception()
-        with self._changed:
-            life.sending -= 1
-            if error is None or (order.id not in life.open and not life.is_over):  # it was even finished meanwhile
-                self._settle(order)
-            elif isinstance(error, MessageTooLargeError):
-                life.remove(order.id)
-                self._refused.append((order, refusals.TOO_LARGE))
-            else:
-                logger.warning("nobody knows whether node %s has activation %s: %s", life.member, order.id, error)
-                self.counters.doubtful += 1
-                life.doubtful[order.id] = order
-            self._changed.notify_all()
-
-    def _settle(self, order: Order) -> None:
-        """With the lock held: a node has it, or its controller an answer."""
-        if order.place is not None:
-            self._committing.window.settle(order.place)
-            self._waiting_bytes -= len(order.value)
-        self._board.discharge(order.owed_by, order.id)
 
     def _commit_if_due(self, *, interval_s: float) -> None:
         now_s = self._now()
@@ -310,14 +254,14 @@ class Dispatcher:
         with self._changed:
             self._committing.committed(entry)
             self._changed.notify_all()
-        self._dispatch()
+        self._sending.send(self._now())
 
     # Nodes.
 
     def listen(self) -> None:
         """Hear the nodes. Raises `BusError`."""
         self._listening.listen(timeout_s=self._settings.poll_s)
-        self._dispatch()
+        self._sending.send(self._now())
 
     def hear(self) -> None:
         """Hear what nodes have finished. Raises `BusError`."""
@@ -332,9 +276,9 @@ class Dispatcher:
             with self._changed:
                 self.counters.finished += len(report.finished)
                 for order in self._board.finished(report.member, report.finished):
-                    self._settle(order)
+                    self._committing.settle(order)
                 self._changed.notify_all()
-        self._dispatch()
+        self._sending.send(self._now())
         now_s = self._now()
         if messages and now_s - self._reports_committed_s >= self._settings.acks_s:  # reading one twice does no harm
             reader.commit({0: Position(messages[-1].offset + 1)})
@@ -351,14 +295,9 @@ class Dispatcher:
         with self._lock:
             late = self._board.overdue(now_s, self._settings.wait_s)
             self.counters.expired += len(late)
-            self._refused += [(order, refusals.NO_NODE) for order in late]
-            ready: list[tuple[Order, str]] = []
-            refused, self._refused = self._refused, []
-            for order, why in refused:
-                is_known = self._committing.knows(order.message.controller.name, order.place)
-                (ready if is_known else self._refused).append((order, why))
-        for order, why in ready:
-            self._fail(order.message, why, functools.partial(self._answered, order))
+            for order in late:
+                self._stead.refuse(order, refusals.NO_NODE)
+        self._stead.answer()
         with self._lock:
             lives = [life for life in self._board.lives.values() if not life.sending]
         for life in lives:
@@ -372,9 +311,8 @@ class Dispatcher:
                     logger.info("all that node %s had is settled", member)
             if not self._board.is_settling:
                 self._settling.attempts.clear()
-        self._dispatch()
-        with self._changed:
-            self._changed.wait_for(lambda: self._is_closing, self._settings.poll_s / 2)
+        self._sending.send(self._now())
+        self._rounds.pause(self._settings.poll_s / 2)
 
     def _look_after(self, life: Life, now_s: float) -> None:
         """Raises `BusError`."""
@@ -384,37 +322,10 @@ class Dispatcher:
             with self._lock:
                 self.counters.lost_nodes += 1
             for it in owed:
-                self._pay(it)
+                self._stead.pay(it)
         elif life.doubtful and not life.is_over:
             arrived = self._settling.clear(life)
         with self._changed:
             for order in arrived:
-                self._settle(order)
-            self._changed.notify_all()
-
-    # Answers in a node's stead.
-
-    def _pay(self, owed: Owed) -> None:
-        message = owed.message
-
-        def paid() -> None:
-            with self._changed:
-                self._board.discharge(owed.life, message.activation_id)
-                self._changed.notify_all()
-
-        if owed.fate is Fate.FAIL:
-            self._fail(message, refusals.NODE_LOST, paid)
-            return
-        with self._lock:
-            self.counters.completed += 1
-        self._refusals.complete(message, paid)
-
-    def _fail(self, message: ActivationMessage, why: str, paid: Callable[[], None]) -> None:
-        with self._lock:
-            self.counters.failed += 1
-        self._refusals.fail(message, why, paid)
-
-    def _answered(self, order: Order) -> None:
-        with self._changed:
-            self._settle(order)
+                self._committing.settle(order)
             self._changed.notify_all()

@@ -77,9 +77,9 @@ class Window:
         self._next[partition] = offset + 1
         return place
 
-    def settle(self, place: Place) -> None:
-        """Nobody needs it again. Settling twice changes nothing."""
-        self._open.pop(place.serial, None)
+    def settle(self, place: Place) -> bool:
+        """Nobody needs it again. Whether somebody did until now: settling twice changes nothing."""
+        return self._open.pop(place.serial, None) is not None
 
     def positions(self) -> dict[int, int]:
         """What may be committed, by partition."""

@@ -48,7 +48,7 @@ from instar_controller.whisk.store_level import StoreLevel
 
 pytestmark = pytest.mark.system
 
-WAIT_S = 20.0  # for anything that is sure to happen
+WAIT_S = 60.0  # for anything that is sure to happen
 PATIENCE = Patience(silent_s=0.9, dead_s=3.0, grace_s=0.9)
 HEART = HeartSettings(beat_s=0.2, fence_s=1.5)
 SETTINGS = DispatcherSettings(patience=PATIENCE, poll_s=0.1, commit_s=0.1, tick_s=0.2, acks_s=0.5)
