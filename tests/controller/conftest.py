@@ -1,5 +1,4 @@
-"""Puts this folder on the path: `brokers`, `container_processes`, `databases` and `docker_rig` serve the tests of
-several of its folders."""
+"""Puts this folder on the path: `brokers`, `databases`, `outputs` and others serve several of its folders."""
 
 from __future__ import annotations
 

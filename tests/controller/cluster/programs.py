@@ -5,21 +5,18 @@ from __future__ import annotations
 import base64
 import contextlib
 import http.client
-import json
 import os
-import queue
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
+from outputs import WAIT_S, Outputs
 from prometheus_client.parser import text_string_to_metric_families
 
-WAIT_S = 60.0  # for anything that is sure to happen
 PROOF = "Basic " + base64.b64encode(b"invoker.user:invoker.pass").decode()
 
 
@@ -32,24 +29,12 @@ class RunningProgram:
         self.process = subprocess.Popen(
             line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**own, **environment}
         )
-        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
         self._address: Future[str] = Future()  # of its operations server
-        self.log: list[str] = []
-        self._readers = [
-            threading.Thread(target=self._read_events, daemon=True),
-            threading.Thread(target=self._read_log, daemon=True),
-        ]
-        for reader in self._readers:
-            reader.start()
+        self._outputs = Outputs(self.process, self._hear)
 
     def event(self, name: str, *, wait_s: float = WAIT_S) -> dict[str, Any]:
         """The next event of that name."""
-        try:
-            while (event := self._events.get(timeout=wait_s))["event"] != name:
-                pass
-        except queue.Empty:
-            raise AssertionError(f"no event '{name}' in {wait_s} s; its log:\n" + "\n".join(self.log)) from None
-        return event
+        return self._outputs.event(name, wait_s=wait_s)
 
     def ask(self, path: str, method: str = "GET") -> tuple[int, str]:
         """Ask its operations server."""
@@ -83,11 +68,7 @@ class RunningProgram:
     def wait(self, wait_s: float = WAIT_S) -> int:
         """Wait for its end; its exit status."""
         status = self.process.wait(wait_s)
-        for reader in self._readers:
-            reader.join(WAIT_S)
-        assert self.process.stdout is not None and self.process.stderr is not None
-        self.process.stdout.close()
-        self.process.stderr.close()
+        self._outputs.close()
         return status
 
     def end(self, number: int) -> int:
@@ -97,18 +78,14 @@ class RunningProgram:
         return self.wait()
 
     @property
+    def log(self) -> list[str]:
+        """Its log so far, by lines."""
+        return self._outputs.log
+
+    @property
     def is_running(self) -> bool:
         return self.process.poll() is None
 
-    def _read_events(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            event = json.loads(line)
-            if event["event"] == "answering":
-                self._address.set_result(event["url"].removeprefix("http://"))
-            self._events.put(event)
-
-    def _read_log(self) -> None:
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log.append(line.rstrip("\n"))
+    def _hear(self, event: dict[str, Any]) -> None:
+        if event["event"] == "answering":
+            self._address.set_result(event["url"].removeprefix("http://"))

@@ -5,16 +5,15 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import queue
 import subprocess
 import sys
-import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-WAIT_S = 60.0  # for anything that is sure to happen
+from outputs import WAIT_S, Outputs
+
 ECHO = "def main(args):\n    print('echo')\n    return args\n"
 MEETING = """
 import socket
@@ -44,24 +43,15 @@ class Server:
         places = ("--state", str(state), "--store", str(self.store))
         usual = ("--json", "--port", "0", *(() if costs is None else ("--costs", costs)))
         self.process = launch(*usual, *places, *options, environ=environ)
-        self._events: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._outputs = Outputs(self.process)
         self._callers = ThreadPoolExecutor(64)
         listening = self.event("listening")
         self.auth: str = listening["auth"]
         self.host: str = listening["apihost"].removeprefix("http://")
 
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self._events.put(json.loads(line))
-
     def event(self, name: str, *, wait_s: float = WAIT_S) -> dict[str, Any]:
         """The next event of that name."""
-        while (event := self._events.get(timeout=wait_s))["event"] != name:
-            pass
-        return event
+        return self._outputs.event(name, wait_s=wait_s)
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """One request on a connection of its own: status and JSON."""
@@ -109,12 +99,8 @@ class Server:
         """Send a signal and wait for the end: exit status and what was said on standard error."""
         self.process.send_signal(number)
         status = self.process.wait(WAIT_S)
-        self._reader.join(WAIT_S)
-        assert self.process.stdout is not None and self.process.stderr is not None
-        said = self.process.stderr.read()
-        self.process.stdout.close()
-        self.process.stderr.close()
-        return status, said
+        self._outputs.close()
+        return status, "".join(f"{line}\n" for line in self._outputs.log)
 
 
 def annotations(activation: dict[str, Any]) -> dict[str, Any]:
