@@ -10,13 +10,12 @@ Here, and nowhere else, the parts are put together.
 from __future__ import annotations
 
 import argparse
-import logging
 import os
 import sys
 from pathlib import Path
 
 from instar_controller import notices, serving, settings
-from instar_controller.clients import allocator
+from instar_controller.clients import allocator, structured_logs
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ControllerError
 
@@ -74,9 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve until a signal. The exit status is 0, or 1 with one line that says why it cannot serve."""
     allocator.return_large_blocks()
-    level = logging.INFO if arguments.verbose else logging.WARNING
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("instar_controller").setLevel(level)
+    structured_logs.configure_text("info" if arguments.verbose else "warning")
     try:
         kinds = settings.read_manifest(arguments.manifest, containers=arguments.containers)
         chosen = settings.make(
