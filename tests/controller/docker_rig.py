@@ -96,6 +96,10 @@ class Relay:
         for end in self._ends:
             _close(end)
 
+    def mend(self) -> None:
+        """Let new connections through again."""
+        self._is_cut = False
+
     def close(self) -> None:
         self.cut()
         _close(self._listener)

@@ -6,6 +6,7 @@ Every test finds it running and without containers.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,6 +14,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import docker
 import pytest
 import small_image
 from deploy.image.errors import NoEngine
@@ -52,7 +54,8 @@ class OwnEngine:
 
     def kill_containers(self) -> None:
         for each in self._client.containers.list(ignore_removed=True):
-            each.kill()
+            with contextlib.suppress(docker.errors.APIError):  # it has ended meanwhile
+                each.kill()
 
     def wait_until_gone(self, containers: set[str]) -> None:
         deadline_s = time.monotonic() + WAIT_S

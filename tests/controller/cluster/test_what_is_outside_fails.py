@@ -93,19 +93,3 @@ def test_records_that_the_database_does_not_take_are_the_next_lifes(
     second = cluster.invoker()
     assert second.end(signal.SIGTERM) == 0
     assert {each.id for each in sent} <= set(cluster.records())
-
-
-def test_a_container_that_is_killed_in_a_run_is_the_actions_error(cluster: Cluster) -> None:
-    revision = cluster.put("guest/meeting", MEETING)
-    invoker = cluster.invoker()
-    with Meeting() as meeting:
-        sent = cluster.controller.invoke("guest/meeting", {"port": meeting.port}, revision=revision)
-        meeting.wait_for(1)
-        cluster.kill_containers()
-        assert cluster.controller.completion(sent).message["isSystemError"] is False
-    assert sent.response[0] == 2
-    again = cluster.controller.invoke("guest/meeting", {"port": 1}, revision=revision)  # nobody is there to meet
-    cluster.controller.completion(again)
-    assert again.response[0] == 1
-    assert invoker.end(signal.SIGTERM) == 0
-    assert set(cluster.records()) == {sent.id, again.id}
