@@ -195,14 +195,16 @@ def _get(server: OperationsServer, path: str, method: str = "GET") -> tuple[int,
 def test_programs_work_under_their_numbers_and_keep_them(cluster: Cluster, place: str) -> None:
     assert assign(place, "somebody-else") == 0
     cluster.put("guest/echo")
-    for _ in range(2):
-        program = cluster.begin_named("invoker", "owdev-invoker-7", zookeeper=place)
-        assert program.event("answering")["name"] == "invoker1"
-        assert program.event("working")["topic"].endswith("invoker1")
-        sent = cluster.controller.invoke("guest/echo", {"a": 1}, invoker="invoker1")
-        instance = cluster.controller.completion(sent).message["instance"]
-        assert (instance["instance"], instance["uniqueName"]) == (1, "owdev-invoker-7")
-        assert program.end(signal.SIGTERM) == 0
+    program = cluster.begin_named("invoker", "owdev-invoker-7", zookeeper=place)
+    assert program.event("answering")["name"] == "invoker1"
+    assert program.event("working")["topic"].endswith("invoker1")
+    sent = cluster.controller.invoke("guest/echo", {"a": 1}, invoker="invoker1")
+    instance = cluster.controller.completion(sent).message["instance"]
+    assert (instance["instance"], instance["uniqueName"]) == (1, "owdev-invoker-7")
+    assert program.end(signal.SIGTERM) == 0
+    again = cluster.begin_named("invoker", "owdev-invoker-7", zookeeper=place)
+    assert again.event("working")["topic"].endswith("invoker1")
+    assert again.end(signal.SIGTERM) == 0
     dispatcher = cluster.begin_named("dispatcher", "d", zookeeper=place)
     assert dispatcher.event("working")["topic"].endswith("invoker2")
     assert dispatcher.end(signal.SIGTERM) == 0
