@@ -13,7 +13,6 @@ import json
 import math
 import os
 import platform
-import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
@@ -21,7 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from instar import digests
+from instar import digests, whole_files
 from instar.errors import PlanError
 from instar.plan.costs import Costs
 from instar.plan.fit import Error
@@ -102,16 +101,7 @@ def write(folder: Path, profile: Profile) -> Path:
     path = place(folder, profile.costs.device)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=folder, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(encode(profile))
-                os.fchmod(file.fileno(), 0o644)
-            os.rename(name, path)
-        except BaseException:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
-            raise
+        whole_files.write(path, encode(profile))
     except OSError as error:
         raise PlanError(
             f"{path} cannot be written ({error.strerror}); set INSTAR_PROFILES to a folder that can"

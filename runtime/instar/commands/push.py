@@ -13,12 +13,11 @@ import argparse
 import dataclasses
 import json
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from instar import package
+from instar import package, whole_files
 from instar.errors import PackageError, SourceError
 from instar.package import MODEL_FILE, Package
 from instar.weights import destinations
@@ -86,18 +85,12 @@ def _check_local(local: Path, model: Package, target: Destination) -> None:
 
 def _rewrite(path: Path, model: Package) -> None:
     """Replace `model.json` at once: it says either the old place or the new one, whatever happens."""
-    temporary = None
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
+        with whole_files.written(path, path.stat().st_mode & 0o777) as file:
             file.write(package.encode(model))
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, path.stat().st_mode & 0o777)
-        os.replace(temporary, path)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         raise SourceError(
             f"the weights are at {model.weights.uri}, but {path} cannot be written ({error.strerror}); push again"
         ) from error

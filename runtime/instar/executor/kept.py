@@ -13,12 +13,10 @@ import logging
 import marshal
 import os
 import stat
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from instar import digests
+from instar import digests, whole_files
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +43,7 @@ def write(path: Path, values: Any) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)  # a container of another user may read it
         if not _is_ours(path.parent):
             return
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(digests.digest(payload) + payload)
-                os.fchmod(file.fileno(), 0o644)
-            os.rename(name, path)
-        finally:
-            with suppress(FileNotFoundError):
-                os.unlink(name)
+        whole_files.write(path, digests.digest(payload) + payload)
     except OSError as error:
         logger.info("%s is not kept in %s: %s", path.name, path.parent, error)
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import http.client
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from instar import digests
+from instar import digests, whole_files
 from instar.errors import DigestError, MissingError, SourceError
 from instar.weights import sources
 from instar.weights.manifest import Weights
@@ -123,21 +122,14 @@ def _check_chunk(reader: sources.Reader, weights: Weights, number: int, where: s
 
 
 def _put_file(path: Path, place: Path, progress: Progress) -> None:
-    """Seen only when it is whole."""
-    temporary = None
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name[:16]}.")
-        with os.fdopen(handle, "wb") as file:
+        with whole_files.written(place, 0o444) as file:
             for piece in _pieces(path, progress):
                 file.write(piece)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o444)
-        os.replace(temporary, place)
     except OSError as error:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
         raise _unwritten(os.fspath(place), f"{error.strerror}; give it space and permission") from error
 
 

@@ -24,13 +24,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from instar import digests
+from instar import digests, whole_files
 from instar.errors import ReadOnlyError, SourceError
 from instar.weights import kernel
 from instar.weights.asks import Asks
@@ -177,8 +176,8 @@ class Store:
                 place, incoming = self.place(partial.weights.digest), self.incoming(partial.weights.digest)
                 place.parent.mkdir(parents=True, exist_ok=True)
                 if spans:
-                    _write(place.with_suffix(".spans"), spans)
-                _write(_account_of(place), partial.weights.account)
+                    whole_files.write(place.with_suffix(".spans"), spans)
+                whole_files.write(_account_of(place), partial.weights.account)
                 os.fchmod(partial.descriptor, 0o444)
                 incoming.rename(place)
                 partial.map.set(State.WHOLE)
@@ -254,8 +253,8 @@ class Store:
         try:
             os.fchmod(descriptor, 0o644)  # whatever the umask: containers of other users read it
             kernel.allocate(descriptor, weights.size)
-            _write(_account_of(path), weights.account)
-            _write(_map_of(path), ChunkMap.blank(len(weights.chunks)))
+            whole_files.write(_account_of(path), weights.account)
+            whole_files.write(_map_of(path), ChunkMap.blank(len(weights.chunks)))
         except BaseException:
             path.unlink()
             raise
@@ -275,17 +274,3 @@ def _map_of(incoming: Path) -> Path:
 
 def _account_of(path: Path) -> Path:
     return path.with_suffix(".chunks")
-
-
-def _write(path: Path, data: bytes) -> None:
-    """A small file, whole or not at all."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(file.fileno(), 0o644)
-            file.write(data)
-        os.rename(name, path)
-    except BaseException:
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-        raise
