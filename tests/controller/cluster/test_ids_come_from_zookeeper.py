@@ -23,6 +23,7 @@ from instar_controller.engines import numbering
 from instar_controller.errors import SettingsError, StoreError
 from instar_controller.notices import Notice, Waiting
 from instar_controller.operations import OperationsServer
+from instar_controller.policies import numbering as policy
 from instar_controller.variables import Program
 from instar_controller.whisk import invoker_numbers
 
@@ -86,6 +87,34 @@ def test_what_stock_invokers_have_written_is_gone_by(zookeeper: ZooKeeper, place
         stock.set(invoker_numbers.COUNTER, b"\x00\x00\x00\x03", version=2)
         stock.create(f"{invoker_numbers.MAPPING}/other", b"\x02")
     assert assign(place, "third") == 3
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who asks by himself, and once: however busy the machine is, there is an answer."""
+    monkeypatch.setattr(client, "CONNECT_S", WAIT_S)
+    monkeypatch.setattr(client, "ANSWER_S", WAIT_S)
+    monkeypatch.setattr(client, "SESSION_S", WAIT_S)
+
+
+@pytest.mark.usefixtures("patient")
+def test_whoever_waits_for_a_name_learns_of_it(zookeeper: ZooKeeper, place: str) -> None:
+    """If nobody told it, it would wait for longer than a test may take."""
+    with zookeeper.client(place) as stock, client.numbers(place) as numbers:
+        assert numbers.read().numbers == {}
+        stock.create(f"{invoker_numbers.MAPPING}/stock", b"\x00")
+        numbers.wait_for_names(600.0)
+        assert numbers.read().numbers == {"stock": 0}
+
+
+@pytest.mark.usefixtures("patient")
+def test_what_was_decided_from_what_is_past_is_not_written(zookeeper: ZooKeeper, place: str) -> None:
+    with client.numbers(place) as numbers:
+        entry = policy.decide("late", numbers.read())
+        assert isinstance(entry, policy.Entry)
+        assert assign(place, "early") == 0
+        assert not numbers.write(entry)
+    assert kept(zookeeper, place) == (1, {"early": b"\x00"})
 
 
 def test_a_number_given_by_hand_is_taken_from_its_owner(zookeeper: ZooKeeper, place: str) -> None:
