@@ -10,8 +10,7 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -108,17 +107,10 @@ def functions(cluster: Cluster, samples: dict[str, Sample], databases: Databases
         databases.server.ask("DELETE", plans)
 
 
-def wait(condition: Callable[[], bool], what: str) -> None:
-    """Wait until something is so that a program tells only when it is asked."""
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"not {what} in {WAIT_S} s"
-        time.sleep(0.05)
-
-
-def knows_both(program: RunningProgram) -> bool:
-    """Whether a node knows all that there is: two actions, and a plan for each pair of their models."""
-    return program.metric("instar_planned_actions") == 2 and program.metric("instar_plans", where="in memory") == 4
+def await_plans(program: RunningProgram) -> None:
+    """Wait until a node knows all that there is: two actions, and a plan for each pair of their models."""
+    program.wait_for_metric(lambda count: count == 2, "instar_planned_actions")
+    program.wait_for_metric(lambda count: count == 4, "instar_plans", where="in memory")
 
 
 def start_of(annotations: dict[str, Any]) -> tuple[Any, ...]:
@@ -139,7 +131,7 @@ def notes_of(record: dict[str, Any]) -> dict[str, Any]:
 
 def test_under_an_invoker_and_the_answers_are_those_of_cold_starts(cluster: Cluster, functions: Functions) -> None:
     invoker = cluster.invoker(**functions.variables)
-    wait(lambda: knows_both(invoker), "all plans known")
+    await_plans(invoker)
     assert functions.planned() == 4
     matrix = functions.shown()
     assert {model["name"] for model in matrix["models"]} == {"guest/narrow", "guest/wide"}
@@ -166,7 +158,7 @@ def test_under_an_invoker_and_the_answers_are_those_of_cold_starts(cluster: Clus
 def test_behind_a_dispatcher_that_made_the_plans(cluster: Cluster, functions: Functions) -> None:
     node = cluster.node("a", **functions.variables)
     dispatcher = cluster.dispatcher(INSTAR_PLANS_DATABASE=functions.variables["INSTAR_PLANS_DATABASE"])
-    wait(lambda: knows_both(node), "all plans known")
+    await_plans(node)
     calls = [functions.call(name) for name in ("narrow", "wide", "narrow")]
     expected = [COLD, transformed("narrow"), transformed("wide")]
     assert [start_of(sent.annotations) for sent in calls] == expected
@@ -193,7 +185,7 @@ def test_in_docker_containers(
     cluster: Cluster, functions: Functions, docker_engine: Engine, docker_variables: dict[str, str]
 ) -> None:
     invoker = cluster.invoker(**{**functions.variables, **docker_variables})
-    wait(lambda: knows_both(invoker), "all plans known")
+    await_plans(invoker)
     calls = [functions.call(name) for name in ("narrow", "wide", "narrow")]
     expected = [COLD, transformed("narrow"), transformed("wide")]
     assert [start_of(sent.annotations) for sent in calls] == expected

@@ -13,21 +13,16 @@ from typing import Any
 
 import pytest
 import torch
+import two_nets
 from servers import WAIT_S, Server, launch
 from tests.runtime.containers import zipped
 
 import instar
-from instar import package, profiles
-from instar.plan.costs import Costs
-from instar.plan.fit import Error
-from instar.profiles import Profile
+from instar import package
 
 pytestmark = pytest.mark.system
 
 HANDLER = "import instar\ndef main(args):\n    return {}\n"
-ERROR = Error(1, 0.0, 0.0, 1.0)
-# A load that takes a second: so there is always a plan.
-PROFILE = Profile(Costs("a test's device", {"load": 1e9, "view": 1000.0}), ERROR, ERROR, "a test")
 
 Start = Callable[..., Server]
 
@@ -35,23 +30,13 @@ Start = Callable[..., Server]
 @pytest.fixture(scope="module")
 def codes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """The code of two actions, each with a model of its own."""
-    made = {}
-    for name, width in (("narrow", 8), ("wide", 16)):
-        folder = tmp_path_factory.mktemp("models") / name
-        torch.manual_seed(width)
-        net = torch.nn.Sequential(torch.nn.Linear(4, width), torch.nn.ReLU(), torch.nn.Linear(width, 2)).eval()
-        instar.pack(net, torch.zeros(1, 4), folder)
-        files: dict[str, str | bytes] = {"__main__.py": HANDLER}
-        files |= {f"{name}/{path.name}": path.read_bytes() for path in folder.iterdir()}
-        made[name] = base64.b64encode(zipped(files)).decode()
-    return made
+    samples = two_nets.samples(tmp_path_factory.mktemp("models"))
+    return {name: base64.b64encode(sample.code).decode() for name, sample in samples.items()}
 
 
 @pytest.fixture
 def costs(tmp_path: Path) -> str:
-    path = tmp_path / "profile.json"
-    path.write_bytes(profiles.encode(PROFILE))
-    return str(path)
+    return str(two_nets.write_profile(tmp_path))
 
 
 def create(server: Server, codes: dict[str, str]) -> None:
