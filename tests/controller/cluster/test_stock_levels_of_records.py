@@ -1,4 +1,4 @@
-"""`instar invoker` stores the records that the stock variables ask for, and says in its log what it does not store."""
+"""`instar invoker` stores the records that the stock variables ask for, and logs what it does not store."""
 
 from __future__ import annotations
 

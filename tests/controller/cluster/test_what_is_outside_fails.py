@@ -74,22 +74,3 @@ def test_answers_and_records_wait_for_a_broker_that_is_paused(alone: Cluster, ow
     assert (len(sent.completions), sent.response) == (1, (0, {"met": True}))
     assert invoker.end(signal.SIGTERM) == 0
     assert set(alone.records()) == {sent.id}
-
-
-def test_records_that_the_database_does_not_take_are_the_next_lifes(
-    cluster: Cluster, faulty_database: FaultyProxy
-) -> None:
-    revision = cluster.put("guest/echo")
-    invoker = cluster.invoker(CONFIG_whisk_couchdb_port=str(faulty_database.port))
-    warm = cluster.controller.invoke("guest/echo", revision=revision)
-    cluster.controller.completion(warm)
-    faulty_database.go_down()
-    sent = [cluster.controller.invoke("guest/echo", {"n": n}, revision=revision) for n in range(5)]
-    for each in sent:
-        cluster.controller.completion(each)
-        assert len(each.completions) == 1
-    assert (invoker.metric("instar_records_spool_bytes") or 0) + (invoker.metric("instar_records_in_hand") or 0) > 0
-    invoker.end(signal.SIGKILL)
-    second = cluster.invoker()
-    assert second.end(signal.SIGTERM) == 0
-    assert {each.id for each in sent} <= set(cluster.records())
