@@ -47,14 +47,16 @@ def numbers(hosts: str) -> Iterator[ZooKeeperNumbers]:
             raise StoreError(
                 f"no ZooKeeper answers at {hosts} within {CONNECT_S:g} s; see whether it runs, or give a number"
             )
+        if client.chroot and _answer(client.exists_async("/")) is None:
+            raise StoreError(f"ZooKeeper at {hosts} has no {client.chroot}; make it, or leave the path out")
         yield ZooKeeperNumbers(client, hosts)
     except (KazooException, KazooTimeoutError) as error:
         said = str(error) or type(error).__name__
         raise StoreError(f"ZooKeeper at {hosts} does not do what it is asked: {said}") from error
     finally:
-        with contextlib.suppress(KazooException, KazooTimeoutError):  # its session ends by itself
-            client.stop()
-            client.close()
+        for end in (client.stop, client.close):
+            with contextlib.suppress(KazooException, KazooTimeoutError):  # its session ends by itself
+                end()
 
 
 class ZooKeeperNumbers:

@@ -50,6 +50,14 @@ def kept(zookeeper: ZooKeeper, place: str) -> tuple[int, dict[str, bytes]]:
         return count, {name: one.get(f"{invoker_numbers.MAPPING}/{name}")[0] for name in names}
 
 
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For who asks by himself, and once: however busy the machine is, there is an answer."""
+    monkeypatch.setattr(client, "CONNECT_S", WAIT_S)
+    monkeypatch.setattr(client, "ANSWER_S", WAIT_S)
+    monkeypatch.setattr(client, "SESSION_S", WAIT_S)
+
+
 def test_each_name_gets_a_number_of_its_own_for_ever(zookeeper: ZooKeeper, place: str) -> None:
     assert [assign(place, name) for name in ("a", "b", "a", "c", "b")] == [0, 1, 0, 2, 1]
     assert kept(zookeeper, place) == (3, {"a": b"\x00", "b": b"\x01", "c": b"\x02"})
@@ -60,6 +68,12 @@ def test_numbers_outlive_zookeepers_end(zookeeper: ZooKeeper, place: str) -> Non
     zookeeper.kill()
     zookeeper.restart()
     assert [assign(place, name) for name in ("b", "c")] == [1, 2]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_path_that_is_not_there_is_told(place: str) -> None:
+    with pytest.raises(StoreError, match=r"has no /t\w+/more; make it, or leave"), client.numbers(f"{place}/more"):
+        pytest.fail("there is no such path")
 
 
 def test_many_that_start_at_once_get_one_each(zookeeper: ZooKeeper, place: str) -> None:
@@ -87,14 +101,6 @@ def test_what_stock_invokers_have_written_is_gone_by(zookeeper: ZooKeeper, place
         stock.set(invoker_numbers.COUNTER, b"\x00\x00\x00\x03", version=2)
         stock.create(f"{invoker_numbers.MAPPING}/other", b"\x02")
     assert assign(place, "third") == 3
-
-
-@pytest.fixture
-def patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For who asks by himself, and once: however busy the machine is, there is an answer."""
-    monkeypatch.setattr(client, "CONNECT_S", WAIT_S)
-    monkeypatch.setattr(client, "ANSWER_S", WAIT_S)
-    monkeypatch.setattr(client, "SESSION_S", WAIT_S)
 
 
 @pytest.mark.usefixtures("patient")
