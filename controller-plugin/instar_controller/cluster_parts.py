@@ -27,7 +27,7 @@ from instar_controller.cluster_ports import Bus
 from instar_controller.cluster_settings import BusSettings, DatabaseSettings, ProgramSettings
 from instar_controller.engines import envelopes
 from instar_controller.engines.keeper import Keeper, KeeperCounts
-from instar_controller.errors import BusError, StoreError
+from instar_controller.errors import BusError, StoreError, UnansweredError
 from instar_controller.notices import Announce, Ended, Waiting
 from instar_controller.readiness import Asker, Health
 
@@ -87,13 +87,13 @@ def couch_settings(settings: DatabaseSettings) -> CouchSettings:
 
 
 def insist(what: str, attempt: Callable[[], None], stopping: Stopping, announce: Announce) -> None:
-    """Try until it goes well: whatever `BusError` or `StoreError` there is. Raises `Stopped`."""
+    """Try until it goes well: whatever outside does not answer. Raises `Stopped`."""
     pause_s, said, begun_s = FIRST_PAUSE_S, "", time.monotonic()
     while True:
         try:
             attempt()
             return
-        except (BusError, StoreError) as error:
+        except (BusError, StoreError, UnansweredError) as error:
             if str(error) != said and time.monotonic() - begun_s > QUIET_S:
                 said = str(error)
                 logger.warning("waiting for %s: %s", what, error)

@@ -69,8 +69,8 @@ class NoPlans:
 def serve(settings: InvokerSettings, environment: Mapping[str, str], announce: Announce, begun: Begun) -> None:
     """Work until SIGINT or SIGTERM. To be called from the main thread; containers start with `environment`.
 
-    Raises `SettingsError` if the containers' engine cannot be had, `StoreError` if the state directory
-    cannot.
+    Raises `SettingsError` if the containers' engine can never make any, `StoreError` if the state directory cannot
+    be had.
     """
     program = settings.program
     with ExitStack() as stack:
@@ -126,7 +126,7 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
     if settings.tells_unstored:
         storing.tell_of_unstored()
     with ExitStack() as stack:
-        containers, weights, kinds_with_image, ask = _containers(settings, environment)
+        containers, weights, kinds_with_image, ask = _made(settings, environment, announce, parts)
         stack.callback(containers.close)
         stack.callback(weights.close)
         if ask is not None:
@@ -261,6 +261,19 @@ def _watch(parts: _Parts, node: Node, engine: Invoker) -> None:
         lambda: Counter(container.state.value for container in engine.containers()),
     )
     cluster_parts.watch(parts.metrics, parts.health, parts.keeper)
+
+
+def _made(
+    settings: InvokerSettings, environment: Mapping[str, str], announce: Announce, parts: _Parts
+) -> making.Made:
+    """What makes containers, once its engine answers. Raises `Stopped` if that comes before."""
+    made: list[making.Made] = []
+
+    def attempt() -> None:
+        made.append(_containers(settings, environment))
+
+    cluster_parts.insist("the Docker engine", attempt, parts.stopping, announce)
+    return made[0]
 
 
 def _containers(settings: InvokerSettings, environment: Mapping[str, str]) -> making.Made:

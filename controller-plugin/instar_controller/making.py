@@ -20,7 +20,7 @@ from instar.weights.fetch import Fetcher
 from instar_controller.clients.memory import MemoryWeights
 from instar_controller.clients.process import ProcessContainers
 from instar_controller.clients.weights import StoreWeights
-from instar_controller.errors import SettingsError
+from instar_controller.errors import ControllerError, SettingsError
 from instar_controller.ports import Containers, Weights
 from instar_controller.settings import DockerSettings
 from instar_controller.whisk.manifest import Manifest
@@ -54,7 +54,7 @@ class Made(NamedTuple):
 def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> Made:
     """Make what makes containers. Processes start with `environment`.
 
-    Raises `SettingsError`.
+    Raises `SettingsError`, and `UnansweredError` while there is no engine to ask for any.
     """
     # What a stock invoker gives a container.
     stock = {"__OW_API_HOST": settings.api_host, "__OW_ALLOW_CONCURRENT": "false"}
@@ -86,7 +86,11 @@ def containers(settings: ContainerSettings, environment: Mapping[str, str]) -> M
             users_registry=f"{registry}/" if (registry := settings.docker.users_registry) else "",
         ),
     )
-    made.prepare()
+    try:
+        made.prepare()
+    except ControllerError:
+        made.close()
+        raise
     return Made(made, _weights(store, made.kinds_with_store, stock, environment), made.kinds_with_image, made.ask)
 
 

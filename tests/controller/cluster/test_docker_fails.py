@@ -47,6 +47,28 @@ BREAKS = [
 ]
 
 
+def test_an_invoker_waits_for_an_engine_and_reads_nothing_before(own_docker: OwnEngine, cluster: Cluster) -> None:
+    echo = cluster.put("guest/echo")
+    own_docker.end()
+    invoker = cluster.begin_invoker(**own_docker.environment)
+    assert invoker.event("waiting")["for"] == "the Docker engine"
+    sent = cluster.controller.invoke("guest/echo", {"a": 1}, revision=echo)
+    cluster.controller.flush()
+    assert invoker.ask("/readyz")[0] == 503
+    assert invoker.ask("/livez") == (200, "ok")
+    own_docker.start()
+    assert cluster.controller.result(sent) == {"a": 1}
+    assert invoker.end(signal.SIGTERM) == 0
+    assert_answered_once(cluster, sent)
+
+
+def test_an_invoker_that_waits_for_an_engine_hears_a_signal(own_docker: OwnEngine, cluster: Cluster) -> None:
+    own_docker.end()
+    invoker = cluster.begin_invoker(**own_docker.environment)
+    assert invoker.event("waiting")["for"] == "the Docker engine"
+    assert invoker.end(signal.SIGTERM) == 0
+
+
 @pytest.mark.parametrize("break_it", BREAKS)
 def test_work_waits_for_an_engine_that_has_gone_and_none_of_its_containers_is_left(
     own_docker: OwnEngine, cluster: Cluster, break_it: Callable[[OwnEngine], None]

@@ -21,7 +21,7 @@ from instar_controller.clients.docker import arguments, engine, freezer
 from instar_controller.clients.docker.arguments import Request
 from instar_controller.clients.docker.containers import DockerContainers
 from instar_controller.clients.docker.freezer import Freezer
-from instar_controller.errors import ContainerError, SettingsError
+from instar_controller.errors import ContainerError, SettingsError, UnansweredError
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import NOT_OFFERED, Ending, Log
 from instar_controller.whisk.response import Outcome, OutOfMemory, Replied
@@ -322,9 +322,14 @@ def test_containers_have_their_address_on_the_network_that_was_chosen(docker_rig
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # its client leaves the socket open
 def test_an_engine_that_is_not_there_is_named_with_the_way_out() -> None:
-    with pytest.raises(SettingsError, match=r"no Docker engine answers at unix:///no/socket .*DOCKER_HOST"):
+    with pytest.raises(UnansweredError, match=r"no Docker engine answers at unix:///no/socket .*DOCKER_HOST"):
         engine.connect({"DOCKER_HOST": "unix:///no/socket"})
     gc.collect()
+
+
+def test_an_address_that_can_be_nobodys_is_a_mistake_in_the_settings() -> None:
+    with pytest.raises(SettingsError, match="DOCKER_HOST=nonsense://x names no Docker engine"):
+        engine.connect({"DOCKER_HOST": "nonsense://x"})
 
 
 @pytest.mark.parametrize("find_freezer", [freezer.find, no_freezer], ids=["the kernel's", "the engine's"])

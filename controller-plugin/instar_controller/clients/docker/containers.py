@@ -108,7 +108,7 @@ class DockerContainers:
     def prepare(self) -> None:
         """Remove what an earlier run left behind, and look for images and network.
 
-        Raises `SettingsError` if nothing could ever be started.
+        Raises `SettingsError` if nothing could ever be started, `UnansweredError` if the engine does not answer.
         """
         try:
             if self._engine.lacks_network(self._plan.network):
@@ -125,6 +125,8 @@ class DockerContainers:
                 )
             self._plan = replace(self._plan, stores=self._stores(images - lacking))
             self._remove_all(self._labelled())
+        except UnansweredError:
+            raise
         except ContainerError as error:
             raise SettingsError(str(error)) from error
         if lacking.issuperset(self._plan.images.values()):

@@ -212,18 +212,21 @@ class Engine:
 
 
 def connect(environment: Mapping[str, str]) -> Engine:
-    """The engine that Docker's own variables name (DOCKER_HOST, …). Raises `SettingsError` if none answers."""
+    """The engine that Docker's own variables name (DOCKER_HOST, …). Raises `UnansweredError` if none answers, and
+    `SettingsError` if none can, since they make no sense."""
     where = environment.get("DOCKER_HOST") or docker.constants.DEFAULT_UNIX_SOCKET.replace("http+", "")
     try:
         options = docker.utils.kwargs_from_env(environment=dict(environment))
-        api, brisk = (
-            docker.APIClient(**options, version="auto", timeout=limit_s, max_pool_size=CONNECTIONS)
-            for limit_s in (LIMIT_S, BRISK_LIMIT_S)
-        )
+        docker.utils.parse_host(where)
+    except docker.errors.DockerException as error:
+        raise SettingsError(f"DOCKER_HOST={where} names no Docker engine: {error}") from error
+    try:
+        brisk = docker.APIClient(**options, version="auto", timeout=BRISK_LIMIT_S, max_pool_size=CONNECTIONS)
+        api = docker.APIClient(**options, version=brisk.api_version, timeout=LIMIT_S, max_pool_size=CONNECTIONS)
     except (docker.errors.DockerException, requests.RequestException) as error:
-        raise SettingsError(
-            f"no Docker engine answers at {where} ({error}); start one, name another with DOCKER_HOST, or leave "
-            "out --containers docker"
+        raise UnansweredError(
+            f"no Docker engine answers at {where} ({error}); start one, or name another with DOCKER_HOST; "
+            "--containers process needs none"
         ) from error
     return Engine(api, brisk)
 
