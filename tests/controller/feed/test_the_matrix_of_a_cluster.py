@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from databases import PASSWORD, USERNAME, Databases
+from faulty_proxy import Answer, FaultyProxy
 from sharing import CHEAP, OTHER, Cluster, models
 
 from instar.plan.costs import Costs
@@ -118,6 +119,34 @@ def test_it_is_read_from_a_server_beside_whoever_plans(
     assert status == 0
     assert out.startswith("2 models of actions, 4 plans between them, estimated for cheap\n")
     assert couch_cluster.stored() == before
+
+
+@pytest.mark.system
+def test_nothing_is_asked_for_that_who_may_only_read_may_not(
+    couch_cluster: Cluster, databases: Databases, faulty_database: FaultyProxy, shown: Shown
+) -> None:
+    PlanDocuments(couch_cluster.documents()).put_roll(Roll("", "", (), {}))
+    ClusterCosts(couch_cluster.documents()).publish(CHEAP)
+    name, port = couch_cluster.shared_name, str(faulty_database.port)
+    told = environment(databases, INSTAR_PLANS_DATABASE=name, CONFIG_whisk_couchdb_port=port)
+    before = len(faulty_database.requests)
+    status, out, _ = shown(told)
+    assert (status, out.splitlines()[0]) == (0, "0 models of actions, 0 plans between them, estimated for cheap")
+    asked = {(method, target.partition("?")[0]) for method, target in faulty_database.requests[before:]}
+    assert asked == {("GET", f"/{name}"), ("GET", f"/{name}/_all_docs"), ("POST", f"/{name}/_all_docs")}
+
+
+@pytest.mark.system
+def test_a_server_that_fails_meanwhile_is_told(
+    couch_cluster: Cluster, databases: Databases, faulty_database: FaultyProxy, shown: Shown
+) -> None:
+    PlanDocuments(couch_cluster.documents()).put_roll(Roll("", "", (), {}))
+    name, port = couch_cluster.shared_name, str(faulty_database.port)
+    with faulty_database.from_now_on(Answer(503), path="_all_docs"):
+        told = environment(databases, INSTAR_PLANS_DATABASE=name, CONFIG_whisk_couchdb_port=port)
+        status, out, err = shown(told)
+    assert (status, out) == (1, "")
+    assert "CouchDB answered 503" in err and "look at its log" in err
 
 
 @pytest.mark.system
