@@ -88,7 +88,7 @@ def test_work_waits_for_an_engine_that_has_gone_and_none_of_its_containers_is_le
         cluster.controller.wait_for_ping(enabled=False)
         wait_until_held(invoker)
         status, said = invoker.ask("/readyz")
-        assert (status, said.splitlines()[0].startswith("the Docker engine does not answer")) == (503, True)
+        assert (status, "the Docker engine does not answer" in said) == (503, True)
         assert invoker.ask("/livez") == (200, "ok")
         assert invoker.metric("instar_up", what="engine") == 0
         late = cluster.controller.invoke("guest/echo", {"a": 1}, revision=echo)
