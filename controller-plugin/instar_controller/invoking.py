@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from instar_controller import cluster_parts, making, notices, roles, sharing_plans
 from instar_controller.beginning import Begun
+from instar_controller.clients import owners
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection
 from instar_controller.clients.couch.database import Database
@@ -238,6 +239,7 @@ def _role(settings: InvokerSettings, bus: Bus, containers: Callable[[], Iterable
                 settings.program.bus,
                 known,
                 lambda: standing.of(containers(), memory_mb=memory_mb, kinds=kinds),
+                owner=owners.of(settings.program.state),
             )
 
 

@@ -89,14 +89,21 @@ class NodeRole:
     threads = ("instar-heart",)
 
     def __init__(
-        self, bus: Bus, settings: BusSettings, node: NodeRoleSettings, describe: Callable[[], NodeState]
+        self,
+        bus: Bus,
+        settings: BusSettings,
+        node: NodeRoleSettings,
+        describe: Callable[[], NodeState],
+        *,
+        owner: str,
     ) -> None:
-        """Raises `SettingsError` for a name that no topic can have."""
+        """`owner` is whose the node's name is. Raises `SettingsError` for a name that no topic can have."""
         self.source = Membership(
             bus,
             Topics(settings.prefix),
             node.name,
             describe=describe,
+            owner=owner,
             settings=HeartSettings(fence_s=node.fence_s),
         )
         self.bus = self.source.answers

@@ -7,6 +7,7 @@ position that dispatchers go by, and what they give to others was not begun.
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from instar_controller.engines import envelopes, heartbeats
 from instar_controller.engines.envelopes import Marker
 from instar_controller.engines.heartbeats import Heart, HeartSettings, NodeState
 from instar_controller.engines.ledger import Dispatched, Ledger
+from instar_controller.engines.naming import Name
 from instar_controller.engines.sources import Assignment
 from instar_controller.engines.topics import Topics
 
@@ -36,22 +38,30 @@ class Membership:
         name: str,
         *,
         describe: Callable[[], NodeState],
+        owner: str | None = None,
         settings: HeartSettings | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`describe` is asked with each heartbeat. Raises `SettingsError` for a name that no topic can have."""
+        """`describe` is asked with each heartbeat. `owner` says whose the name is (`naming.Name`); None: a new one's.
+        Raises `SettingsError` for a name that no topic can have.
+        """
+        settings = settings or HeartSettings()
         self.topic = self.group = topics.node(name)
         self.answers = Answers(bus)
         self._bus = bus
         self._topics = topics
         self._ledger = Ledger(bus, topics, name)
+        self._name = Name(
+            bus, topics, name, owner=owner or secrets.token_hex(16), silence_s=settings.fence_s, now=now
+        )
         self.heart = Heart(
             bus,
             self._ledger,
             topics,
             name,
             describe=describe,
-            is_quiet=self.answers.is_quiet,
+            is_quiet=lambda: self.answers.is_quiet() and self._name.is_ours(),
+            wait_for_name=self._name.obtain,
             settings=settings,
             now=now,
         )

@@ -59,9 +59,14 @@ def end(*programs: RunningProgram) -> None:
 
 def comes_to(program: RunningProgram, value: float, name: str, **labels: str) -> None:
     """Wait until one of its metrics has this value."""
+    program.wait_for_metric(lambda found: found == value, name, **labels)
+
+
+def says(program: RunningProgram, text: str) -> None:
+    """Wait until a line of its log has this text."""
     until_s = time.monotonic() + WAIT_S
-    while (found := program.metric(name, **labels)) != value:
-        assert time.monotonic() < until_s, f"{name} {labels} is {found} and not {value}"
+    while not any(text in line for line in program.log):
+        assert time.monotonic() < until_s, f"no line with '{text}' in the log"
         time.sleep(0.05)
 
 
@@ -143,10 +148,37 @@ def test_a_node_that_was_given_up_comes_back_as_another_and_answers_for_itself_a
     comes_to(dispatcher, 1, "instar_activations_total", status="whisk internal error")
     assert dispatcher.metric("instar_dispatched", what="sent_again") == 1
     assert node.metric("instar_messages_total", fate="run") == 3
-    assert any("nobody hears this node" in line for line in node.log)
+    says(node, "nobody hears this node")
     end(dispatcher, node)
     assert meeting.come == 2
     check(cluster, (given_up, LOST), (given_back, MET), (later, {"a": 1}))
+
+
+def test_a_second_program_under_a_nodes_name_waits_and_the_first_yields_once_nobody_has_heard_it(
+    cluster: Cluster,
+) -> None:
+    once = put(cluster, "guest/once")
+    echo = put(cluster, "guest/echo", ECHO)
+    first, dispatcher = together(lambda: cluster.node("a", **memory(2)), cluster.dispatcher)
+    comes_to(dispatcher, 1, "instar_nodes", state="alive")
+    with Meeting() as meeting:
+        begun = cluster.controller.invoke("guest/once", {"port": meeting.port}, revision=once)
+        meeting.wait_for(1)
+        second = cluster.node("a", "--state", str(cluster.state("another")), **memory(2))
+        says(second, "another program is node a; this one begins when that one has ended")
+        during = cluster.controller.invoke("guest/echo", {"n": 1}, revision=echo)
+        assert cluster.controller.result(during) == {"n": 1}
+        assert second.metric("instar_messages_total", fate="run") is None
+        first.process.send_signal(signal.SIGSTOP)
+        assert cluster.controller.completion(begun).message["isSystemError"] is True
+        first.process.send_signal(signal.SIGCONT)
+        says(first, "another program is node a since nobody heard this one; it does nothing any more, end it")
+    comes_to(first, 1, "instar_acks_total", kind="CompletionMessage", fate="failed")
+    later = cluster.controller.invoke("guest/echo", {"n": 2}, revision=echo)
+    assert cluster.controller.result(later) == {"n": 2}
+    comes_to(second, 1, "instar_activations_total", status="success")
+    end(first, dispatcher, second)
+    check(cluster, (begun, LOST), (during, {"n": 1}), (later, {"n": 2}))
 
 
 def test_a_killed_dispatchers_nodes_go_on_and_the_next_one_sends_nothing_twice(cluster: Cluster) -> None:

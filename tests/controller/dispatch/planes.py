@@ -289,6 +289,7 @@ class NodeProcess:
             world.topics,
             name,
             describe=lambda: NodeState(memory_mb, None, {}),
+            owner=name,
             now=world.clock.now_s,
         )
         self._reader: Subscription | None = None
