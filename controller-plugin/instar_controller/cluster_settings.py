@@ -327,7 +327,7 @@ def plans(environment: Mapping[str, str]) -> tuple[CouchSettings, str]:
 
 def _couch_host(given: Given) -> str:
     host = given.required(names.COUCHDB_HOST)
-    if "/" in host or ":" in host:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", host):
         raise SettingsError(
             f"{names.COUCHDB_HOST.name} '{host}' is no host; its protocol and port are in "
             f"{names.COUCHDB_PROTOCOL.name} and {names.COUCHDB_PORT.name}"
@@ -497,8 +497,14 @@ def _stem_cells(given: Given, manifest: Manifest, memory_mb: int) -> Sequence[St
 
 
 def _keys(given: Given) -> Keys:
-    wanted = {AES_128: given.value(names.AES_128_KEY), AES_256: given.value(names.AES_256_KEY)}
-    return {algorithm: locked.parse_key(algorithm, text) for algorithm, text in wanted.items() if text}
+    keys = {}
+    for algorithm, variable in ((AES_128, names.AES_128_KEY), (AES_256, names.AES_256_KEY)):
+        if text := given.value(variable):
+            try:
+                keys[algorithm] = locked.parse_key(algorithm, text)
+            except SettingsError as error:
+                raise SettingsError(f"{variable.name}: {error}; it is the one that controllers have") from error
+    return keys
 
 
 def _api_host(given: Given) -> str:

@@ -9,18 +9,22 @@ Java's `-D` options) are not read.
 from __future__ import annotations
 
 from instar_controller.configured import (
+    Between,
     Matching,
     OneOf,
     duration_ms,
     duration_s,
     ensemble,
     hosts,
+    interval_s,
+    number,
     path,
     port,
-    positive,
     seconds,
+    server_port,
     size_bytes,
     size_mb,
+    some_mb,
     text,
     truth,
 )
@@ -34,11 +38,21 @@ FROM_NAME = "from-name"
 KAFKA_PROTOCOLS = ("PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL")
 TEXT, JSON = "text", "json"
 
-_topic = Matching(r"[a-zA-Z0-9._-]*", "letters, digits, '.', '_' and '-', as in a topic's name")
+# Kafka's topics have 249 characters at most, and ours end in a node's name.
+_topic = Matching(r"[a-zA-Z0-9._-]{0,130}", "at most 130 letters, digits, '.', '_' and '-', as in a topic's name")
 _name = Matching(r"[a-zA-Z0-9._-]{1,100}", "at most 100 letters, digits, '.', '_' and '-'")
 _registry = Matching(
     r"(?!.*://)[A-Za-z0-9._:/\[\]-]*", "a registry, HOST or HOST:PORT, perhaps with a path, without 'https://'"
 )
+_people = Matching(r"[^\x00-\x1f\x7f]{0,100}", "at most 100 characters, on one line")
+_user = Matching(r"[^\x00-\x1f\x7f:]*", "a name without ':', which HTTP has between name and password")
+_address = Matching(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]", "a host, without 'https://', port and path")
+_int = Between(number, 1, (1 << 31) - 1, f"a whole number from 1 to {(1 << 31) - 1}")  # as Kafka has them
+_copies = Between(number, 1, (1 << 15) - 1, f"a whole number from 1 to {(1 << 15) - 1}")
+_long = Between(number, 1, (1 << 63) - 1, f"a whole number from 1 to {(1 << 63) - 1}")
+# What Kafka's client sends at once is 1,000,000,000 bytes at most, with all that is around the payload.
+_payload = Between(size_bytes, 1, 900 << 20, "a size from 1 byte to 900 MB, such as '1048576' or '1 MB'")
+_silence = Between(seconds, 0.1, 900.0, "a number of seconds from 0.1 to 900, or a duration such as '10 seconds'")
 _database = Matching(r"[a-z][a-z0-9_$()+/-]*", "a database's name: lower-case letters, digits, and _$()+/-")
 
 # Who this is.
@@ -54,7 +68,9 @@ UNIQUE_NAME = Variable(
     _name,
     flag="--uniqueName",
 )
-DISPLAYED_NAME = Variable("INSTAR_DISPLAYED_NAME", "a name for people, shown there too", text, flag="--displayedName")
+DISPLAYED_NAME = Variable(
+    "INSTAR_DISPLAYED_NAME", "a name for people, shown there too", _people, flag="--displayedName"
+)
 ZOOKEEPER = Variable(
     "ZOOKEEPER_HOSTS",
     "the ZooKeeper servers, `host:port`, with commas between them: the number that they have for the unique name is "
@@ -126,16 +142,16 @@ TOPICS_PREFIX = Variable("CONFIG_whisk_kafka_topics_prefix", "what every topic's
 EVENTS_PREFIX = Variable(
     "CONFIG_whisk_kafka_topics_userEvent_prefix", "what the name of the topic `events` begins with", _topic
 )
-REPLICATION = Variable("CONFIG_whisk_kafka_replicationFactor", "copies of each topic that is made", positive, "1")
-PARTITIONS = Variable("CONFIG_whisk_kafka_topics_invoker_partitions", "partitions of `invokerN`", positive, "1")
+REPLICATION = Variable("CONFIG_whisk_kafka_replicationFactor", "copies of each topic that is made", _copies, "1")
+PARTITIONS = Variable("CONFIG_whisk_kafka_topics_invoker_partitions", "partitions of `invokerN`", _int, "1")
 RETENTION = Variable(
-    "CONFIG_whisk_kafka_topics_invoker_retentionMs", "milliseconds that it keeps messages for", positive, "172800000"
+    "CONFIG_whisk_kafka_topics_invoker_retentionMs", "milliseconds that it keeps messages for", _long, "172800000"
 )
 RETENTION_SIZE = Variable(
-    "CONFIG_whisk_kafka_topics_invoker_retentionBytes", "bytes of messages that it keeps", positive, "1073741824"
+    "CONFIG_whisk_kafka_topics_invoker_retentionBytes", "bytes of messages that it keeps", _long, "1073741824"
 )
 SEGMENT_SIZE = Variable(
-    "CONFIG_whisk_kafka_topics_invoker_segmentBytes", "bytes of one of its files", positive, "536870912"
+    "CONFIG_whisk_kafka_topics_invoker_segmentBytes", "bytes of one of its files", _int, "536870912"
 )
 USER_EVENTS = Variable("CONFIG_whisk_userEvents_enabled", "whether events go to the topic `events`", truth, "false")
 
@@ -144,8 +160,8 @@ COUCHDB_PROTOCOL = Variable(
     "CONFIG_whisk_couchdb_protocol", "`http` or `https`", OneOf("http", "https"), "http", programs=EVERY
 )
 COUCHDB_HOST = Variable("CONFIG_whisk_couchdb_host", "the host of CouchDB", text, programs=EVERY)
-COUCHDB_PORT = Variable("CONFIG_whisk_couchdb_port", "its port", port, "5984", programs=EVERY)
-COUCHDB_USERNAME = Variable("CONFIG_whisk_couchdb_username", "who we are to it", text, programs=EVERY)
+COUCHDB_PORT = Variable("CONFIG_whisk_couchdb_port", "its port", server_port, "5984", programs=EVERY)
+COUCHDB_USERNAME = Variable("CONFIG_whisk_couchdb_username", "who we are to it", _user, programs=EVERY)
 COUCHDB_PASSWORD = Variable("CONFIG_whisk_couchdb_password", "the password", text, programs=EVERY)
 SUBJECTS = Variable("CONFIG_whisk_couchdb_databases_WhiskAuth", "the database of subjects", _database)
 ENTITIES = Variable("CONFIG_whisk_couchdb_databases_WhiskEntity", "the database of actions", _database)
@@ -153,7 +169,7 @@ ACTIVATIONS = Variable("CONFIG_whisk_couchdb_databases_WhiskActivation", "the da
 BLACKLIST_INTERVAL = Variable(
     "CONFIG_whisk_blacklist_pollInterval",
     "how often blocked namespaces are asked for",
-    duration_s,
+    interval_s,
     "5 minutes",
     programs=INVOKER,
 )
@@ -191,10 +207,10 @@ UNSTORED_LOGS = Variable(
 
 # Limits of actions.
 PAYLOAD_MAX = Variable(
-    "CONFIG_whisk_activation_payload_max", "the most bytes of a message's arguments, and of a result", size_bytes,
+    "CONFIG_whisk_activation_payload_max", "the most bytes of a message's arguments, and of a result", _payload,
     "1048576",
 )  # fmt: skip
-MEMORY_MIN = Variable("CONFIG_whisk_memory_min", "the least memory of an action", size_mb, "128m")
+MEMORY_MIN = Variable("CONFIG_whisk_memory_min", "the least memory of an action", some_mb, "128m")
 MEMORY_STD = Variable("CONFIG_whisk_memory_std", "its usual memory", size_mb, "256m")
 MEMORY_MAX = Variable("CONFIG_whisk_memory_max", "its most memory", size_mb, "512m")
 TIME_MIN = Variable("CONFIG_whisk_timeLimit_min", "the least time limit", duration_ms, "100 ms", programs=INVOKER)
@@ -261,10 +277,14 @@ NETWORK = Variable(
     programs=INVOKER,
 )
 API_HOST_PROTO = Variable(
-    "WHISK_API_HOST_PROTO", "of the address that actions find in `__OW_API_HOST`", text, "https", programs=INVOKER
+    "WHISK_API_HOST_PROTO",
+    "of the address that actions find in `__OW_API_HOST`",
+    OneOf("http", "https"),
+    "https",
+    programs=INVOKER,
 )
-API_HOST_NAME = Variable("WHISK_API_HOST_NAME", "the host in it", text, programs=INVOKER)
-API_HOST_PORT = Variable("WHISK_API_HOST_PORT", "the port in it", port, "443", programs=INVOKER)
+API_HOST_NAME = Variable("WHISK_API_HOST_NAME", "the host in it", _address, programs=INVOKER)
+API_HOST_PORT = Variable("WHISK_API_HOST_PORT", "the port in it", server_port, "443", programs=INVOKER)
 PREWARM = Variable(
     "INSTAR_PREWARM",
     "stem cells, `KIND:MB:COUNT` with commas between them, or `none` (default: the manifest's)",
@@ -320,13 +340,13 @@ AES_256_KEY = Variable("INSTAR_AES_256_KEY", "the same for `aes-256`", text, pro
 
 # Nodes and dispatchers.
 DEAD = Variable(
-    "INSTAR_DEAD", "seconds without a heartbeat after which a node is given up", seconds, "10", programs=DISPATCHER
+    "INSTAR_DEAD", "seconds without a heartbeat after which a node is given up", _silence, "10", programs=DISPATCHER
 )
 FENCE = Variable(
     "INSTAR_FENCE",
     "seconds without a confirmed heartbeat after which a node starts and acknowledges nothing; less than "
     "`INSTAR_DEAD`",
-    seconds,
+    _silence,
     "5",
     programs=INVOKER,
 )
@@ -334,7 +354,7 @@ FENCE = Variable(
 # The program.
 PORT = Variable("PORT", "port of the operations server; 0: any free one", port, "8080", "--port")
 HOST = Variable("INSTAR_HOST", "address that it listens on; in a cluster `0.0.0.0`", text, "127.0.0.1", "--host")
-USERNAME = Variable("CONFIG_whisk_invoker_username", "who may ask it to enable and disable", text, "invoker.user")
+USERNAME = Variable("CONFIG_whisk_invoker_username", "who may ask it to enable and disable", _user, "invoker.user")
 PASSWORD = Variable("CONFIG_whisk_invoker_password", "with this password", text, "invoker.pass")
 STATE = Variable(
     "INSTAR_STATE",

@@ -7,8 +7,11 @@ here knows of which setting a text is the value.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import Generic, TypeVar
 
+N = TypeVar("N", bound=float)
 _SIZE = re.compile(r"(\d+)\s*(GB|MB|KB|B|G|M|K)?", re.IGNORECASE)
 _BYTES_IN = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
@@ -19,6 +22,9 @@ _SECONDS_IN = {
     **dict.fromkeys(("h", "hour", "hours"), 3600.0),
     **dict.fromkeys(("d", "day", "days"), 86400.0),
 }
+_LONGEST_S = 100 * 365 * 86400.0  # what waits for longer than that waits for ever, and clocks do not go so far
+_MOST_BYTES = (1 << 63) - 1  # a Long, as OpenWhisk has it
+_HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -37,7 +43,10 @@ def size_bytes(value: str) -> int:
     found = _SIZE.fullmatch(value.strip())
     if found is None:
         raise ValueError("write a size, such as '2048m', '256 MB' or a number of bytes")
-    return int(found[1]) * _BYTES_IN[(found[2] or "").upper()[:1]]
+    size = int(found[1]) * _BYTES_IN[(found[2] or "").upper()[:1]]
+    if size > _MOST_BYTES:
+        raise ValueError(f"write a size of {_MOST_BYTES} bytes at most")
+    return size
 
 
 def size_mb(value: str) -> int:
@@ -48,13 +57,30 @@ def size_mb(value: str) -> int:
     return size // _BYTES_IN["M"]
 
 
+def some_mb(value: str) -> int:
+    """The same, and more than nothing."""
+    if (size := size_mb(value)) == 0:
+        raise ValueError("write a size of 1 MB at least, such as '128m'")
+    return size
+
+
 def duration_s(value: str) -> float:
     """`10 seconds`, `10 minutes`, `100ms`, in seconds. A bare number is refused: OpenWhisk would take it for
     milliseconds, and its reader for seconds."""
     found = _DURATION.fullmatch(value.strip())
     if found is None or found[2].lower() not in _SECONDS_IN:
         raise ValueError("write a duration with its unit, such as '10 seconds', '5 m' or '100 ms'")
-    return float(found[1]) * _SECONDS_IN[found[2].lower()]
+    duration = float(found[1]) * _SECONDS_IN[found[2].lower()]
+    if duration > _LONGEST_S:
+        raise ValueError(f"write a duration of {_LONGEST_S / 86400:.0f} days at most")
+    return duration
+
+
+def interval_s(value: str) -> float:
+    """A duration between two times that something is done."""
+    if (duration := duration_s(value)) == 0:
+        raise ValueError("write a duration above 0, such as '10 seconds'")
+    return duration
 
 
 def duration_ms(value: str) -> int:
@@ -68,8 +94,8 @@ def seconds(value: str) -> float:
         number = float(value)
     except ValueError:
         return duration_s(value)
-    if not 0 <= number < float("inf"):
-        raise ValueError("write a number of seconds from 0 on, or a duration such as '10 seconds'")
+    if not 0 <= number <= _LONGEST_S:
+        raise ValueError(f"write a number of seconds from 0 to {_LONGEST_S:.0f}, or a duration such as '10 seconds'")
     return number
 
 
@@ -80,10 +106,10 @@ def number(value: str) -> int:
     return int(value)
 
 
-def positive(value: str) -> int:
-    """A whole number from 1 on."""
-    if (found := number(value)) == 0:
-        raise ValueError("write a whole number from 1 on")
+def server_port(value: str) -> int:
+    """The TCP port of a server."""
+    if not 0 < (found := number(value)) < 65536:
+        raise ValueError("write a TCP port, from 1 to 65535")
     return found
 
 
@@ -111,9 +137,12 @@ def words(value: str) -> tuple[str, ...]:
 def hosts(value: str) -> tuple[str, ...]:
     """`host:port,host:port`; empty for nothing."""
     found = words(value)
+    if value and not found:
+        raise ValueError("write HOST:PORT, several with commas between them")
     for each in found:
         host, _, number_of_port = each.rpartition(":")
-        if not host or not number_of_port.isdecimal() or not 0 < int(number_of_port) < 65536:
+        is_port = number_of_port.isascii() and number_of_port.isdecimal() and 0 < int(number_of_port) < 65536
+        if not is_port or _HOST.fullmatch(host) is None:
             raise ValueError(f"write HOST:PORT, several with commas between them; '{each}' is none")
     return found
 
@@ -125,6 +154,20 @@ def ensemble(value: str) -> str:
     if slash and (not servers or not all(path.split("/")) or {".", ".."} & set(path.split("/"))):
         raise ValueError(f"write HOST:PORT, several with commas between them, and perhaps a path; '/{path}' is none")
     return value
+
+
+class Between(Generic[N]):
+    """A number that `read` finds, within bounds; `what` says to people what may be written."""
+
+    def __init__(self, read: Callable[[str], N], least: N, most: N, what: str) -> None:
+        self._read = read
+        self._least, self._most, self._what = least, most, what
+
+    def __call__(self, value: str) -> N:
+        found = self._read(value)
+        if not self._least <= found <= self._most:
+            raise ValueError(f"write {self._what}")
+        return found
 
 
 class OneOf:

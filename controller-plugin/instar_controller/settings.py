@@ -239,7 +239,10 @@ def _parse_stem_cells(text: str, manifest: Manifest) -> StemCells:
     if found is None:
         known = ", ".join(known.kind for known in manifest.kinds)
         raise SettingsError(f"--prewarm {text}: there is no kind '{kind}'; {form}, where a kind is one of {known}")
-    return StemCells(found.kind, int(numbers[0]), int(numbers[1]))
+    memory_mb, count = map(int, numbers)
+    if not memory_mb or not count:
+        raise SettingsError(f"--prewarm {text}: memory and count are from 1 on; {form}, or leave it out")
+    return StemCells(found.kind, memory_mb, count)
 
 
 def _loopback(host: str) -> str:

@@ -245,6 +245,38 @@ def test_what_has_no_default_has_to_be_said(name: str) -> None:
         ("CONFIG_whisk_activation_disableStoreResult", "perhaps", "'true' or 'false'"),
         ("CONFIG_whisk_containerFactory_userImagesRegistry_url", "https://there", "without 'https://'"),
         ("CONFIG_whisk_containerFactory_runtimesRegistry_url", "https://there", "without 'https://'"),
+        ("KAFKA_HOSTS", ",", "write HOST:PORT"),
+        ("KAFKA_HOSTS", "a b:9092", "'a b:9092' is none"),
+        ("KAFKA_HOSTS", "::1:9092", "'::1:9092' is none"),
+        ("CONFIG_whisk_kafka_topics_prefix", "p" * 131, "at most 130 letters"),
+        ("CONFIG_whisk_kafka_replicationFactor", "32768", "from 1 to 32767"),
+        ("CONFIG_whisk_kafka_topics_invoker_partitions", "0", "from 1 to 2147483647"),
+        ("CONFIG_whisk_kafka_topics_invoker_retentionMs", "9" * 19, "from 1 to 9223372036854775807"),
+        ("CONFIG_whisk_kafka_topics_invoker_retentionBytes", "-1", "a whole number"),
+        ("CONFIG_whisk_kafka_topics_invoker_segmentBytes", "2147483648", "from 1 to 2147483647"),
+        ("CONFIG_whisk_couchdb_host", "a b", "is no host"),
+        ("CONFIG_whisk_couchdb_host", "couch\n", "is no host"),
+        ("CONFIG_whisk_couchdb_port", "0", "from 1 to 65535"),
+        ("CONFIG_whisk_couchdb_username", "a:b", "without ':'"),
+        ("CONFIG_whisk_invoker_username", "a:b", "without ':'"),
+        ("CONFIG_whisk_activation_payload_max", "0", "from 1 byte to 900 MB"),
+        ("CONFIG_whisk_activation_payload_max", "1 GB", "from 1 byte to 900 MB"),
+        ("CONFIG_whisk_blacklist_pollInterval", "0 s", "above 0"),
+        ("CONFIG_whisk_blacklist_pollInterval", "9" * 400 + " s", "36500 days at most"),
+        ("CONFIG_whisk_timeLimit_max", "9" * 400 + " s", "36500 days at most"),
+        ("CONFIG_whisk_memory_min", "0m", "1 MB at least"),
+        ("CONFIG_whisk_containerPool_userMemory", "0", "an action needs 128 MB at least"),
+        ("CONFIG_whisk_containerPool_userMemory", "8589934592g", "9223372036854775807 bytes at most"),
+        ("WHISK_API_HOST_PROTO", "gopher", "'http', 'https'"),
+        ("WHISK_API_HOST_NAME", "http://here", "a host, without 'https://'"),
+        ("WHISK_API_HOST_PORT", "0", "from 1 to 65535"),
+        ("INSTAR_DISPLAYED_NAME", "two\nlines", "on one line"),
+        ("INSTAR_AES_128_KEY", "x", "not base64"),
+        ("INSTAR_AES_256_KEY", "AAAA", "has 3 bytes; it must have 32"),
+        ("INSTAR_PREWARM", "python:3:0:1", "from 1 on"),
+        ("INSTAR_PREWARM", "python:3:256:0", "from 1 on"),
+        ("INSTAR_COSTS", "/no/such/file", "there is no such file"),
+        ("INSTAR_DRAIN", "1e400", "write a number of seconds"),
         ("PORT", "70000", "write a TCP port"),
         ("INSTAR_DRAIN", "-1", "write a"),
         ("INSTAR_DRAIN", "nan", "write a number of seconds"),
@@ -261,6 +293,15 @@ def test_what_makes_no_sense_is_refused_with_a_way_out(name: str, value: str, sa
     with pytest.raises(SettingsError, match=says) as caught:
         invoker(**{name: value})
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("value", ["0", "0.05", "901", "1 day", "soon"])
+def test_a_node_s_silence_is_within_bounds(value: str) -> None:
+    with pytest.raises(SettingsError, match=f"INSTAR_FENCE '{value}': write a"):
+        cluster_settings.invoker({**LEAST, "INSTAR_INVOKER_ID": "", "INSTAR_FENCE": value},
+                                 {"INSTAR_DISPATCHED": "true", "INSTAR_NODE_NAME": "a"})  # fmt: skip
+    with pytest.raises(SettingsError, match=f"INSTAR_DEAD '{value}': write a"):
+        cluster_settings.dispatcher({**LEAST, "INSTAR_DEAD": value}, {})
 
 
 def test_a_manifest_is_refused_where_there_are_no_images() -> None:
