@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import TimeoutError as NotInTimeError
 from contextlib import closing
@@ -67,6 +68,11 @@ class Evidence:
         self._group = group
         self._now = now
         self._settings = settings or ReadingSettings()
+        self._is_over = threading.Event()
+
+    def close(self) -> None:
+        """Whoever reads stops soon, with a `BusError`; any thread may say so."""
+        self._is_over.set()
 
     def sent(self, topic: str, since: int) -> list[Found]:
         """All envelopes that a node was sent from this offset on."""
@@ -76,18 +82,19 @@ class Evidence:
         except NotInTimeError:
             raise BusError(f"topic {topic} took no marker within {self._settings.send_s:g} s") from None
         found = []
-        for message in self._read(topic, since):
-            if message is None:
-                continue
-            try:
-                parcel = envelopes.parse(message.value)
-            except MalformedError as error:
-                logger.error("message %s of topic %s makes no sense: %s", message.offset, topic, error)
-                continue
-            if isinstance(parcel, Envelope):
-                found.append(Found(message.offset, parcel))
-            elif parcel.token == token:
-                return found
+        with closing(self._from(topic, since)) as reader:
+            for message in self._read(reader, topic, since):
+                if message is None:
+                    continue
+                try:
+                    parcel = envelopes.parse(message.value)
+                except MalformedError as error:
+                    logger.error("message %s of topic %s makes no sense: %s", message.offset, topic, error)
+                    continue
+                if isinstance(parcel, Envelope):
+                    found.append(Found(message.offset, parcel))
+                elif parcel.token == token:
+                    return found
         raise AssertionError("a reading ends by returning or raising")
 
     def answered(self, topic: str, since: int, wanted: Collection[ActivationId]) -> dict[ActivationId, Answered]:
@@ -120,28 +127,32 @@ class Evidence:
     def _to_the_end(self, topic: str, since: int) -> Iterator[Message]:
         """A controller's messages from `since` on, until no more come and the controller has read no further."""
         begun = self._bus.committed(topic, topic).get(0)
-        end = 0 if begun is None else begun.offset
-        reached = since
-        for message in self._read(topic, since):
-            if message is not None:
-                if message.partition == 0:
-                    reached = message.offset + 1
-                yield message
-            elif reached >= end:
-                return
+        with closing(self._from(topic, since)) as reader:
+            # A controller's position may be of a topic that has gone, and beyond the end of this one.
+            end = 0 if begun is None else min(begun.offset, reader.ends().get(0, 0))
+            reached = since
+            for message in self._read(reader, topic, since):
+                if message is not None:
+                    if message.partition == 0:
+                        reached = message.offset + 1
+                    yield message
+                elif reached >= end:
+                    return
 
-    def _read(self, topic: str, since: int) -> Iterator[Message | None]:
+    def _read(self, reader: Subscription, topic: str, since: int) -> Iterator[Message | None]:
         """The messages from `since` on, and None whenever there are no more just now. Raises `BusError`, also when it
         has taken too long; it never ends by itself."""
         until_s = self._now() + self._settings.whole_s
-        with closing(self._from(topic, since)) as reader:
-            while True:
-                messages = reader.poll(timeout_s=self._settings.poll_s, most=self._settings.batch)
-                yield from messages
-                if not messages:
-                    yield None
-                if self._now() > until_s:
-                    raise BusError(f"topic {topic} was not read from {since} to its end within {until_s:g} s")
+        while True:
+            messages = reader.poll(timeout_s=self._settings.poll_s, most=self._settings.batch)
+            yield from messages
+            if not messages:
+                yield None
+            if self._is_over.is_set():
+                raise BusError(f"topic {topic} is read no further: the dispatcher ends")
+            if self._now() > until_s:
+                limit = f"{self._settings.whole_s:g} s"
+                raise BusError(f"topic {topic} was not read from {since} to its end within {limit}")
 
     def _from(self, topic: str, since: int) -> Subscription:
         """A reader that begins at `since`: the port knows no other way than a group that stands there.
