@@ -86,9 +86,10 @@ class Broker:
         """Have it delete a topic, as an operator does."""
         self._ask(lambda admin: admin.delete_topics([topic])[topic])
 
-    def make(self, topic: str, *, partitions: int = 1) -> None:
-        """Have it make a topic."""
-        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1)
+    def make(self, topic: str, *, partitions: int = 1, most_bytes: int = 1 << 21) -> None:
+        """Have it make a topic that takes messages, and batches, of so many bytes."""
+        limit = {"max.message.bytes": str(most_bytes)}
+        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=limit)
         self._ask(lambda admin: admin.create_topics([wanted])[topic])
 
     def restart(self) -> None:

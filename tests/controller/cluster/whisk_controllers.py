@@ -6,11 +6,13 @@ them: it judges them.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import queue
 import threading
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -103,17 +105,20 @@ class Controller:
         self._consumer = Consumer(
             {"bootstrap.servers": bootstrap, "group.id": "judge", "enable.auto.commit": False, "log_level": 0}
         )
-        self._consumer.assign([TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._topics])
+        self._consumer.assign(self._everything())
         self._changed = threading.Condition()  # guards what follows
         self._sent: dict[str, Sent] = {}
         self.pings: list[dict[str, Any]] = []
         self.strange: list[bytes] = []  # what no controller could read
         self._is_over = threading.Event()
+        # What is to be read instead, for the reader itself to do: a consumer cannot be told while it is asked.
+        self._orders: queue.SimpleQueue[tuple[list[TopicPartition], threading.Event]] = queue.SimpleQueue()
         self._reader = threading.Thread(target=self._read, name="controller", daemon=True)
         self._reader.start()
 
     def make_topics(self) -> None:
         """As a real controller does first of all."""
+        self._admin.list_topics(timeout=30)  # which waits for a connection; the next question would not
         topics = [NewTopic(topic, num_partitions=1, replication_factor=1) for topic in self._topics]
         for made in self._admin.create_topics(topics).values():
             try:
@@ -121,6 +126,14 @@ class Controller:
             except KafkaException as error:
                 if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
                     raise
+
+    @contextlib.contextmanager
+    def started_again(self) -> Iterator[None]:
+        """Hear nothing meanwhile; after that make the topics, which have gone, and hear all that comes in them."""
+        self._hear_from([])
+        yield
+        self.make_topics()
+        self._hear_from(self._everything())
 
     def invoke(
         self,
@@ -199,8 +212,21 @@ class Controller:
         self._consumer.close()
         self._producer.flush(5)
 
+    def _everything(self) -> list[TopicPartition]:
+        return [TopicPartition(topic, 0, OFFSET_BEGINNING) for topic in self._topics]
+
+    def _hear_from(self, places: list[TopicPartition]) -> None:
+        """Read from here on, once this returns."""
+        is_done = threading.Event()
+        self._orders.put((places, is_done))
+        assert is_done.wait(WAIT_S)
+
     def _read(self) -> None:
         while not self._is_over.is_set():
+            with contextlib.suppress(queue.Empty):
+                places, is_done = self._orders.get_nowait()
+                self._consumer.assign(places)
+                is_done.set()
             record = self._consumer.poll(0.2)
             if record is None or record.error() is not None:
                 continue
