@@ -23,6 +23,13 @@ from programs import WAIT_S, RunningProgram
 from two_nets import Sample
 from whisk_controllers import Sent, action
 
+from instar_controller.clients.couch.connection import CouchSettings
+from instar_controller.clients.couch.documents import CouchDocuments
+from instar_controller.clients.device_costs import ClusterCosts
+from instar_controller.clients.plan_documents import PlanDocuments
+from instar_controller.clients.plan_views import DESIGN
+from instar_controller.clients.plans import key_of
+
 pytestmark = pytest.mark.system
 
 KIND = "pytorch:2"
@@ -48,6 +55,12 @@ class Functions:
             "INSTAR_STORE": str(folder / "store"),
             "INSTAR_IDLE_THRESHOLD": "0",
         }
+
+    def documents(self) -> CouchDocuments:
+        """The database of plans, as programs open it."""
+        server = self._cluster.databases.server
+        settings = CouchSettings("http", server.host, server.port, USERNAME, PASSWORD)
+        return CouchDocuments(settings, self._plans, DESIGN)
 
     def planned(self) -> int:
         """How many plans lie in the database."""
@@ -170,6 +183,28 @@ def test_behind_a_dispatcher_that_made_the_plans(cluster: Cluster, functions: Fu
     assert node.end(signal.SIGTERM) == 0
     records = cluster.records()
     assert [start_of(notes_of(records[sent.id])) for sent in calls] == expected
+
+
+def test_a_plan_that_is_another_ones_is_refused_by_the_container_and_costs_nobody_an_answer(
+    cluster: Cluster, functions: Functions
+) -> None:
+    documents = functions.documents()
+    ClusterCosts(documents).publish(two_nets.PROFILE.costs)
+    dispatcher = cluster.dispatcher(INSTAR_PLANS_DATABASE=functions.variables["INSTAR_PLANS_DATABASE"])
+    dispatcher.wait_for_metric(lambda count: count == 4, "instar_planned_pairs_total", outcome="plan")
+    models = {model["name"]: model["digest"] for model in functions.shown()["models"]}
+    narrow, wide = models["guest/narrow"], models["guest/wide"]
+    repository, costs = PlanDocuments(documents), key_of(two_nets.PROFILE.costs)
+    back = repository.find(wide, narrow, costs)
+    assert back is not None
+    repository.put(narrow, wide, costs, back)
+    node = cluster.node("a", **functions.variables)
+    await_plans(node)
+    calls = [functions.call(name) for name in ("narrow", "wide", "narrow")]
+    assert [start_of(sent.annotations)[0] for sent in calls] == ["cold", "cold", "warm"]
+    assert any("stays guest/narrow" in line for line in node.log)
+    assert dispatcher.end(signal.SIGTERM) == 0
+    assert node.end(signal.SIGTERM) == 0
 
 
 @pytest.fixture
