@@ -14,10 +14,11 @@ from collections.abc import Callable, Mapping
 
 from instar_controller import cluster_variables, configured, notices, variables
 from instar_controller.clients import allocator
-from instar_controller.errors import ControllerError
+from instar_controller.errors import ControllerError, SettingsError
 from instar_controller.notices import Announce
 from instar_controller.variables import Program
 
+FAILED, WRONG_USAGE = 1, 2  # exit statuses, the second as of an option that there is not
 Options = Mapping[str, str | None]
 Begin = Callable[[Options, Announce], None]
 
@@ -57,13 +58,15 @@ class Command:
         parser.add_argument("--json", action="store_true", help="print events as JSON, one a line")
 
     def run(self, arguments: argparse.Namespace) -> int:
-        """Run until a signal. The exit status is 0, or 1 with one line that says why it cannot run."""
+        """Run until a signal. The exit status is 0, or with one line that says why it cannot run: 2 if a setting
+        makes no sense, 1 for anything else.
+        """
         allocator.return_large_blocks()
         try:
             self._begin(self.options(arguments), notices.print_json if arguments.json else notices.print_text)
         except ControllerError as error:
             print(f"instar {self._program.value}: {error}", file=sys.stderr)
-            return 1
+            return WRONG_USAGE if isinstance(error, SettingsError) else FAILED
         finally:
             logging.shutdown()
         return 0

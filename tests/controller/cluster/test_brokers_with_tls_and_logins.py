@@ -90,5 +90,5 @@ def test_an_invoker_whose_truststore_is_of_javas_own_form_ends_with_a_line(
     changed = told(guarded, tmp_path, ours.vouch("us"), ours)
     (tmp_path / "trust.p12").write_bytes(b"\xfe\xed\xfe\xed")
     program = cluster.begin_invoker(**changed)
-    assert program.wait() == 1
+    assert program.wait() == 2
     assert "sslTruststoreLocation" in program.log[-1] and "keytool -importkeystore" in program.log[-1]

@@ -261,7 +261,7 @@ def test_a_program_that_waits_for_zookeeper_says_so_and_works_when_it_comes(
 
 def test_a_program_ends_with_a_line_where_people_have_to_see_to_it(cluster: Cluster, place: str) -> None:
     program = cluster.begin_named("invoker", "a", "--overwriteId", "5", zookeeper=place)
-    assert program.wait() == 1
+    assert program.wait() == 2
     assert program.log[-1].startswith("instar invoker: --overwriteId 5: the invoker 'a' cannot have it")
 
 
@@ -309,5 +309,5 @@ def told(**given: str) -> NumberingSettings | None:
 
 def test_other_settings_are_checked_before_zookeeper_is_asked(cluster: Cluster) -> None:
     program = cluster.begin_named("invoker", "a", zookeeper="127.0.0.1:1", INSTAR_DRAIN="x")
-    assert program.wait() == 1
+    assert program.wait() == 2
     assert program.log[-1].startswith("instar invoker: INSTAR_DRAIN 'x'")
