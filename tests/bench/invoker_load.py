@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from tests.bench.invoker_rig import RunningBroker
@@ -76,10 +76,14 @@ class Load:
         admin = AdminClient({"bootstrap.servers": hosts})
         topics = [NewTopic(name, num_partitions=1, replication_factor=1) for name in (self._completed, "health")]
         for made in admin.create_topics(topics).values():
-            made.result(30)
-        self._producer = Producer({"bootstrap.servers": hosts, "acks": 1, "linger.ms": 0})
+            try:
+                made.result(30)
+            except KafkaException as raised:
+                if raised.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                    raise
+        self._producer = Producer({"bootstrap.servers": hosts, "acks": 1, "linger.ms": 0, "log_level": 0})
         self._consumer = Consumer(
-            {"bootstrap.servers": hosts, "group.id": "load", "enable.auto.commit": False, "fetch.wait.max.ms": 500}
+            {"bootstrap.servers": hosts, "group.id": "load", "enable.auto.commit": False, "log_level": 0}
         )
         self._consumer.assign([TopicPartition(self._completed, 0, OFFSET_BEGINNING)])
         self.samples: dict[str, Sample] = {}  # all that were sent, by activation id
