@@ -7,6 +7,7 @@ elsewhere, as it does with Docker.
 from __future__ import annotations
 
 import base64
+import json
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -16,10 +17,13 @@ from pathlib import Path
 import pytest
 import torch
 from clusters import Cluster
+from deploy.image.engine import Engine
 from faulty_proxy import CutBefore, FaultyProxy
 from programs import RunningProgram
 from small_disks import SmallDisk, mounted
 from tests.runtime import arriving
+from tests.runtime.containers import zipped_folder
+from tests.runtime.modules import Deep
 from tests.runtime.source import Source
 from whisk_controllers import Sent, action
 
@@ -138,7 +142,8 @@ def test_on_a_full_store_a_model_is_a_clear_error_until_there_is_room(
     serving = threading.Thread(target=source.serve, daemon=True)
     serving.start()
     try:
-        revision = put_weighty(cluster, tmp_path / "packages", source)
+        code = arriving.archive(tmp_path / "packages", source.url, "net", main=WEIGHTY)
+        revision = put_weighty(cluster, code, kind="python:3")
         invoker = cluster.invoker(INSTAR_STORE=str(store.path))
         failed = cluster.controller.invoke("guest/weighty", {"seed": 1}, revision=revision)
         cluster.controller.completion(failed)
@@ -146,12 +151,7 @@ def test_on_a_full_store_a_model_is_a_clear_error_until_there_is_room(
         store.grow(64 << 20)
         again = cluster.controller.invoke("guest/weighty", {"seed": 2}, revision=revision)
         cluster.controller.completion(again)
-        x = torch.randn(3, 512, generator=torch.Generator().manual_seed(2))
-        with torch.inference_mode():
-            expected = net(x).flatten()
-        status, result = again.response
-        assert status == 0
-        assert torch.allclose(torch.tensor(result["values"]), expected, rtol=1e-4, atol=1e-5)
+        assert is_right(again, net, seed=2)
         assert invoker.end(signal.SIGTERM) == 0
         is_kept_once(cluster, [failed, again])
         assert any("do not fit into a store" in line for line in cluster.records()[failed.id]["logs"])
@@ -161,9 +161,47 @@ def test_on_a_full_store_a_model_is_a_clear_error_until_there_is_room(
         serving.join()
 
 
-def put_weighty(cluster: Cluster, folder: Path, source: Source) -> str:
-    code = base64.b64encode(arriving.archive(folder, source.url, "net", main=WEIGHTY)).decode()
+def test_on_a_full_store_docker_containers_see_to_their_weights_themselves(
+    small_cluster: Cluster,
+    disk: Callable[[str, int], SmallDisk],
+    docker_engine: Engine,
+    action_image: str,
+    tmp_path: Path,
+) -> None:
+    cluster = small_cluster
+    store = disk("store", 64 << 10)
+    net = arriving.pack(tmp_path / "packages", "net")["net"]
+    code = zipped_folder(tmp_path / "packages" / "net", "net", {"__main__.py": WEIGHTY})
+    revision = put_weighty(cluster, code, kind="pytorch:2")
+    manifest = tmp_path / "runtimes.json"
+    kinds = [{"kind": "pytorch:2", "default": True, "image": {"name": action_image}}]
+    manifest.write_text(json.dumps({"runtimes": {"pytorch": kinds}}))
+    invoker = cluster.invoker(
+        **docker_engine.environ,
+        INSTAR_CONTAINERS="docker",
+        INSTAR_MANIFEST=str(manifest),
+        INSTAR_STORE=str(store.path),
+    )
+    sent = cluster.controller.invoke("guest/weighty", {"seed": 3}, revision=revision)
+    cluster.controller.completion(sent)
+    assert is_right(sent, net, seed=3)
+    assert invoker.end(signal.SIGTERM) == 0
+    is_kept_once(cluster, [sent])
+    assert any("guest/weighty" in line and "do not fit into a store" in line for line in invoker.log)
+
+
+def put_weighty(cluster: Cluster, code: bytes, *, kind: str) -> str:
     document = dict(action("guest/weighty", "", {}))
-    document["exec"] = {"kind": "python:3", "code": code, "binary": True}
+    document["exec"] = {"kind": kind, "code": base64.b64encode(code).decode(), "binary": True}
     document["limits"] = {**document["limits"], "memory": 512}
     return cluster.databases.server.put(cluster.databases.entities, document)
+
+
+def is_right(sent: Sent, net: Deep, *, seed: int) -> bool:
+    """Whether it succeeded, with what the model makes of these numbers."""
+    status, result = sent.response
+    assert status == 0, result
+    x = torch.randn(3, 512, generator=torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        expected = net(x).flatten()
+    return torch.allclose(torch.tensor(result["values"]), expected, rtol=1e-4, atol=1e-5)
