@@ -147,6 +147,10 @@ def test_a_dispatcher_and_a_node_work_with_what_compose_tells_them(
         assert ping["name"]["userMemory"] == "2147483648 B"  # NODE_MEMORY of the one node
         result = hello(controller, databases, "pytorch:2")
         assert result == {"greeting": "Hello, Ada", "host": "http://controller:8080"}
+        shown = dispatcher.exec_run(["instar", "plans", "--cluster"])
+        assert shown.exit_code == 1, shown.output
+        # Nobody has a profile here; and the database may not be made yet.
+        assert b"has no plans yet" in shown.output or b"has no database" in shown.output, shown.output
         for program in (dispatcher, node):
             program.stop(timeout=60)
             assert program.wait()["StatusCode"] == 0
