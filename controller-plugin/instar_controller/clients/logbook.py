@@ -51,7 +51,9 @@ class Logbook:
     """The log of one container. One thread feeds, another collects."""
 
     def __init__(self) -> None:
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._settled = threading.Condition(lock)  # both streams are past the end of the activation, or have ended
         self._streams = {name: _Stream() for name in STREAMS}
         self._limit_bytes = BOOT_BYTES
         self._kept_bytes = 0
@@ -79,7 +81,7 @@ class Logbook:
             if len(book.rest) > LONGEST_LINE_BYTES:
                 self._add(book, stream, bytes(book.rest), now_ns)
                 book.rest = bytearray()
-            self._changed.notify_all()
+            self._tell()
 
     def end(self, stream: str, *, now_ns: int) -> None:
         """A stream has come to its end: nobody can write to it any more."""
@@ -89,13 +91,13 @@ class Logbook:
                 self._add(book, stream, bytes(book.rest), now_ns)
                 book.rest = bytearray()
             book.ended = True
-            self._changed.notify_all()
+            self._tell()
 
     def collect(self, *, timeout_ms: int) -> Log:
         """The activation's lines, once both streams are past its sentinel or have ended, or time is up. None of a
         stream whose mark has not come: they are another's."""
         with self._changed:
-            self._changed.wait_for(self._is_settled, timeout_ms / 1000)
+            self._settled.wait_for(self._is_settled, timeout_ms / 1000)
             return self._take()
 
     def collect_until_quiet(self, *, quiet_ms: int, timeout_ms: int) -> Log:
@@ -111,6 +113,12 @@ class Logbook:
         """What it wrote last, for the error about a container that did not come up."""
         lines = self.collect(timeout_ms=0).lines
         return "it wrote: " + (" / ".join(line.text for line in lines[-LAST_WORDS:]) or "nothing")
+
+    def _tell(self) -> None:
+        """Wake who waits for anything, and who waits for the end if it has come."""
+        self._changed.notify_all()
+        if self._is_settled():
+            self._settled.notify_all()
 
     def _is_settled(self) -> bool:
         return all(book.is_complete or book.ended for book in self._streams.values())

@@ -96,7 +96,8 @@ class Intake:
         self._changed = threading.Condition()  # guards what follows
         self._unfinished = 0
         self._prepared: deque[tuple[Arrival, Prepared]] = deque()
-        self._closed: list[Place] = []
+        self._open: set[Place] = set()  # of what was begun, and may be run again
+        self._closed: list[Place] = []  # of those, what is finished
         self._lookups = 0
         self._is_stopping = False
         self._has_stopped = False
@@ -145,7 +146,9 @@ class Intake:
         self._duplicates.finish(arrival.assignment)
         with self._changed:
             self._unfinished -= 1
-            self._closed.append(arrival.place)
+            if arrival.place in self._open:
+                self._open.discard(arrival.place)
+                self._closed.append(arrival.place)
             self._changed.notify_all()
 
     @property
@@ -322,6 +325,8 @@ class Intake:
         if not self._keep(reader, for_good):
             return  # what is due stays so, and is not handed over
         due, self._due = self._due, []
+        with self._changed:
+            self._open.update({arrival.place for arrival, _ in due} - set(for_good))
         for arrival, prepared in due:
             if arrival.place.is_doubtful and not self._may_run_again(prepared):
                 self._leave(arrival, "in doubt", "it may have been begun by an earlier life")

@@ -82,7 +82,9 @@ class Keeper:
         self._clock = clock
         self._patience = Patience() if patience is None else patience
         self._limits = KeeperLimits() if limits is None else limits
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        self._ending = threading.Condition(lock)  # what a pause waits for: not for each record that is put meanwhile
         self._counts = KeeperCounts()
         self._putting = 0  # calls of `put_activation` that are under way
         self._is_news = True  # there may be something on the disk: at the start, what an earlier process left
@@ -150,6 +152,7 @@ class Keeper:
         with self._changed:
             self._is_closing = True
             self._changed.notify_all()
+            self._ending.notify_all()
             self._changed.wait_for(lambda: self._putting == 0, deadline_s)
         if self._thread.ident is not None:
             self._thread.join(max(0.0, deadline - time.monotonic()))
@@ -161,6 +164,7 @@ class Keeper:
                 self._is_closed = True
                 left = list(self._not_on_disk.values())
                 self._changed.notify_all()
+                self._ending.notify_all()
             lost = [record.id for record in left if not self._has_appended(record)]
             self._spool.close()
         if lost:
@@ -219,7 +223,7 @@ class Keeper:
         else:
             pause_s = begun + self._patience.interval_s - time.monotonic()
         was_closing = self._is_closing
-        self._changed.wait_for(lambda: self._is_closed or self._is_closing != was_closing, max(0.0, pause_s))
+        self._ending.wait_for(lambda: self._is_closed or self._is_closing != was_closing, max(0.0, pause_s))
 
     def _take(self) -> bool:
         """Take what comes next. False: there is nothing to write, nor to try again."""

@@ -60,7 +60,10 @@ class Outbox:
     def __init__(self, bus: Bus, settings: OutboxSettings | None = None) -> None:
         self._bus = bus
         self._settings = settings or OutboxSettings()
-        self._changed = threading.Condition()  # guards what follows
+        self._lock = threading.Lock()  # guards what follows
+        # Whoever waits is woken only for what it waits for: messages come and go by the thousand.
+        self._due = threading.Condition(self._lock)  # something waits to be sent again, or we are closed
+        self._quiet = threading.Condition(self._lock)  # nothing is under way
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, Parcel]] = []  # a heap: what the bus did not take, oldest first
         self._under_way = 0
@@ -73,7 +76,7 @@ class Outbox:
 
     def send(self, parcel: Parcel) -> None:
         """Have it sent. Never raises."""
-        with self._changed:
+        with self._lock:
             number = next(self._numbers)
             if self._waiting:
                 heapq.heappush(self._waiting, (number, parcel))
@@ -84,7 +87,7 @@ class Outbox:
     @property
     def waiting(self) -> int:
         """Parcels that the bus has not taken yet."""
-        with self._changed:
+        with self._lock:
             return len(self._waiting) + self._under_way
 
     @property
@@ -94,10 +97,11 @@ class Outbox:
 
     def close(self, timeout_s: float) -> int:
         """Wait until all is sent, but not for longer than this; how many were not."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._waiting and not self._under_way, timeout_s)
+        with self._lock:
+            self._quiet.wait_for(lambda: not self._waiting and not self._under_way, timeout_s)
             self._is_closed = True
-            self._changed.notify_all()
+            self._due.notify_all()
+            self._quiet.notify_all()
             left = len(self._waiting) + self._under_way
         self._again.join()
         return left
@@ -129,40 +133,48 @@ class Outbox:
                 self._keep(number, parcel, BusError(repr(error)))
 
     def _keep(self, number: int, parcel: Parcel, error: BusError) -> None:
-        with self._changed:
+        with self._lock:
             if not self._waiting:
                 logger.warning("%s; it is sent again", error)
             self._under_way -= 1
             self.retried += 1
             heapq.heappush(self._waiting, (number, parcel))
-            self._changed.notify_all()
+            self._tell_if_quiet()
 
     def _settled(self, parcel: Parcel) -> None:
         try:
             parcel.on_sent()
         except Exception:  # a mistake of who is told
             logger.exception("nobody heard that a message to %s was sent", parcel.topic)
-        with self._changed:
+        with self._lock:
             self._under_way -= 1
-            self._changed.notify_all()
+            self._tell_if_quiet()
+
+    def _tell_if_quiet(self) -> None:
+        """With the lock held."""
+        if self._under_way:
+            return
+        self._quiet.notify_all()
+        if self._waiting:
+            self._due.notify_all()
 
     def _send_again(self) -> None:
         pause_s = 0.0
         while True:
-            with self._changed:
+            with self._lock:
                 if pause_s:
                     until_s = time.monotonic() + pause_s
-                    self._changed.wait_for(lambda: self._is_closed, until_s - time.monotonic())
+                    self._due.wait_for(lambda: self._is_closed, until_s - time.monotonic())
                 # Those under way may fail too, and are older.
-                self._changed.wait_for(lambda: self._is_closed or (bool(self._waiting) and not self._under_way))
+                self._due.wait_for(lambda: self._is_closed or (bool(self._waiting) and not self._under_way))
                 if self._is_closed:
                     return
                 number, parcel = heapq.heappop(self._waiting)
                 self._under_way += 1
                 before = self.retried
             self._hand_over(number, parcel)
-            with self._changed:
-                self._changed.wait_for(lambda: self._is_closed or not self._under_way)
+            with self._lock:
+                self._quiet.wait_for(lambda: self._is_closed or not self._under_way)
                 if self.retried == before:
                     pause_s = 0.0
                 else:
