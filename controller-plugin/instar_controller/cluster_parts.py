@@ -107,7 +107,8 @@ def open_on(bus: Bus, settings: BusSettings, make: Callable[[], None]) -> Callab
 
     def attempt() -> None:
         if not bus.is_up():
-            raise BusError(f"no broker answers at {','.join(settings.hosts)}")
+            over = "" if settings.security.is_open else f" over {settings.security.protocol}; the log may say why"
+            raise BusError(f"no broker answers at {','.join(settings.hosts)}{over}")
         make()
 
     return attempt

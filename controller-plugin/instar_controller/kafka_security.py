@@ -37,6 +37,11 @@ class Security:
     login: Login | None = field(default=None)
 
     @property
+    def is_open(self) -> bool:
+        """Whether brokers let everybody in, so that nothing but an outage keeps us from them."""
+        return self.protocol == PLAINTEXT
+
+    @property
     def has_tls(self) -> bool:
         return self.protocol in (SSL, SASL_SSL)
 
