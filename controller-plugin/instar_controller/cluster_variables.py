@@ -17,6 +17,7 @@ from instar_controller.configured import (
     ensemble,
     hosts,
     interval_s,
+    listening,
     number,
     path,
     port,
@@ -59,7 +60,7 @@ _database = Matching(r"[a-z][a-z0-9_$()+/-]*", "a database's name: lower-case le
 ID = Variable(
     "INSTAR_INVOKER_ID",
     "the number N of the topic `invokerN`; `from-name`: the number at the end of the unique name",
-    Matching(rf"\d+|{FROM_NAME}", f"a whole number from 0 on, or '{FROM_NAME}'"),
+    Matching(rf"[0-9]{{1,25}}|{FROM_NAME}", f"a whole number from 0 on, or '{FROM_NAME}'"),
     flag="--id",
 )
 UNIQUE_NAME = Variable(
@@ -80,7 +81,7 @@ ZOOKEEPER = Variable(
 OVERWRITE_ID = Variable(
     "INSTAR_OVERWRITE_ID",
     "the number that ZooKeeper is to have for the unique name from now on; who had it gets another",
-    Matching(r"\d+", "a whole number from 0 on"),
+    Matching(r"[0-9]{1,25}", "a whole number from 0 on"),
     flag="--overwriteId",
 )
 DISPATCHED = Variable(
@@ -353,7 +354,7 @@ FENCE = Variable(
 
 # The program.
 PORT = Variable("PORT", "port of the operations server; 0: any free one", port, "8080", "--port")
-HOST = Variable("INSTAR_HOST", "address that it listens on; in a cluster `0.0.0.0`", text, "127.0.0.1", "--host")
+HOST = Variable("INSTAR_HOST", "address that it listens on; in a cluster `0.0.0.0`", listening, "127.0.0.1", "--host")
 USERNAME = Variable("CONFIG_whisk_invoker_username", "who may ask it to enable and disable", _user, "invoker.user")
 PASSWORD = Variable("CONFIG_whisk_invoker_password", "with this password", text, "invoker.pass")
 STATE = Variable(

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 N = TypeVar("N", bound=float)
-_SIZE = re.compile(r"(\d+)\s*(GB|MB|KB|B|G|M|K)?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,25})\s*(GB|MB|KB|B|G|M|K)?", re.IGNORECASE)
 _BYTES_IN = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", re.IGNORECASE)
 _SECONDS_IN = {
     **dict.fromkeys(("ms", "milli", "millis", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("s", "sec", "second", "seconds"), 1.0),
@@ -25,6 +25,8 @@ _SECONDS_IN = {
 _LONGEST_S = 100 * 365 * 86400.0  # what waits for longer than that waits for ever, and clocks do not go so far
 _MOST_BYTES = (1 << 63) - 1  # a Long, as OpenWhisk has it
 _HOST = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
+_LISTENING = re.compile(r"[A-Za-z0-9._:%-]+")
+_NUMBER = re.compile(r"[0-9]{1,25}")
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 
 
@@ -101,9 +103,16 @@ def seconds(value: str) -> float:
 
 def number(value: str) -> int:
     """A whole number from 0 on."""
-    if not (value.isascii() and value.isdecimal()):
-        raise ValueError("write a whole number from 0 on")
+    if not _NUMBER.fullmatch(value):
+        raise ValueError("write a whole number from 0 on, of 25 digits at most")
     return int(value)
+
+
+def listening(value: str) -> str:
+    """An address of this machine. Nothing is none: a server would take it for all of them."""
+    if not _LISTENING.fullmatch(value):
+        raise ValueError("write an address to listen on, such as '127.0.0.1', or '0.0.0.0' for all of this machine's")
+    return value
 
 
 def server_port(value: str) -> int:
@@ -141,7 +150,7 @@ def hosts(value: str) -> tuple[str, ...]:
         raise ValueError("write HOST:PORT, several with commas between them")
     for each in found:
         host, _, number_of_port = each.rpartition(":")
-        is_port = number_of_port.isascii() and number_of_port.isdecimal() and 0 < int(number_of_port) < 65536
+        is_port = _NUMBER.fullmatch(number_of_port) is not None and 0 < int(number_of_port) < 65536
         if not is_port or _HOST.fullmatch(host) is None:
             raise ValueError(f"write HOST:PORT, several with commas between them; '{each}' is none")
     return found

@@ -16,6 +16,7 @@ from instar_controller.errors import SettingsError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+SHOWN = 100  # characters of a value that makes no sense
 STOCK_CONFIGURATION = "CONFIG_"  # OpenWhisk has a script that makes its configuration of these
 
 
@@ -57,7 +58,8 @@ class Given:
         try:
             return variable.read(text)
         except ValueError as error:
-            raise SettingsError(f"{source} '{text}': {error}") from error
+            shown = text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+            raise SettingsError(f"{source} '{shown}': {error}") from error
 
     def required(self, variable: Variable[T]) -> T:
         """The value of a variable without a default. Raises `SettingsError` if nobody has set it."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from instar_controller.errors import SettingsError
 from instar_controller.whisk.values import Json, JsonObject
 
-_SIZE = re.compile(r"\s*(\d+)\s*([KMG])B?\s*", re.IGNORECASE)
+_SIZE = re.compile(r"\s*([0-9]{1,15})\s*([KMG])B?\s*", re.IGNORECASE)
 _MIB_IN = {"K": 1 / 1024, "M": 1, "G": 1024}
 
 
@@ -152,7 +152,9 @@ def _image(kind: str, value: Json) -> str:
 
 
 def _stem_cells(kind: str, value: Json) -> StemCells:
-    wrong = SettingsError(f"the kind '{kind}': stem cells need 'initialCount' > 0 and a 'memory' such as '256 MB'")
+    wrong = SettingsError(
+        f"the kind '{kind}': stem cells need 'initialCount' > 0 and a 'memory' of 1 MB or more, such as '256 MB'"
+    )
     if not isinstance(value, Mapping):
         raise wrong
     count = value.get("initialCount", value.get("count"))
@@ -160,7 +162,10 @@ def _stem_cells(kind: str, value: Json) -> StemCells:
     size = _SIZE.fullmatch(memory) if isinstance(memory, str) else None
     if not isinstance(count, int) or isinstance(count, bool) or count <= 0 or size is None:
         raise wrong
-    return StemCells(count, int(int(size[1]) * _MIB_IN[size[2].upper()]))
+    memory_mb = int(int(size[1]) * _MIB_IN[size[2].upper()])
+    if memory_mb == 0:
+        raise wrong
+    return StemCells(count, memory_mb)
 
 
 DEFAULT = parse(

@@ -66,6 +66,7 @@ def test_kinds_may_say_that_they_write_no_sentinels() -> None:
         ({"python": [kind("python:3", default=True), kind("python:4", default=True)]}, "has 2 default kinds"),
         ({"python": [kind("Python:3")]}, "a lower-case name"),
         ({"python": [kind("python:3", sentinelledLogs="no")]}, "'sentinelledLogs' must be true or false, not 'no'"),
+        ({"python": [kind("python:3", stemCells=[{"initialCount": 1, "memory": "1 K"}])]}, "of 1 MB or more"),
         ({"python": [{"kind": "python:3"}]}, "'image' must be an object"),
         ({"python": [kind("python:3")], "other": [kind("python:3")]}, "python:3 more than once"),
         ({"python": [kind("python:3", stemCells=[{"initialCount": 0, "memory": "1 GB"}])]}, "stem cells need"),

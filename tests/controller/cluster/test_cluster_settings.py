@@ -245,6 +245,11 @@ def test_what_has_no_default_has_to_be_said(name: str) -> None:
         ("CONFIG_whisk_activation_disableStoreResult", "perhaps", "'true' or 'false'"),
         ("CONFIG_whisk_containerFactory_userImagesRegistry_url", "https://there", "without 'https://'"),
         ("CONFIG_whisk_containerFactory_runtimesRegistry_url", "https://there", "without 'https://'"),
+        ("INSTAR_INVOKER_ID", "٣", "a whole number from 0 on"),
+        ("INSTAR_INVOKER_ID", "9" * 5000, "9{100}…': write a whole number from 0 on"),
+        ("CONFIG_whisk_memory_max", "9" * 5000, "9{100}…': write a size"),
+        ("PORT", "9" * 5000, "9{100}…': write a whole number"),
+        ("KAFKA_HOSTS", "kafka:٣", "'kafka:٣' is none"),
         ("KAFKA_HOSTS", ",", "write HOST:PORT"),
         ("KAFKA_HOSTS", "a b:9092", "'a b:9092' is none"),
         ("KAFKA_HOSTS", "::1:9092", "'::1:9092' is none"),
@@ -312,6 +317,12 @@ def test_a_manifest_is_refused_where_there_are_no_images() -> None:
 def test_a_wrong_option_is_named_as_it_was_given() -> None:
     with pytest.raises(SettingsError, match=r"^--port 'x': write"):
         cluster_settings.invoker(LEAST, {"PORT": "x"})
+
+
+def test_no_address_is_not_taken_for_all_addresses() -> None:
+    with pytest.raises(SettingsError, match=r"^--host '': write an address to listen on"):
+        cluster_settings.invoker(LEAST, {"INSTAR_HOST": ""})
+    assert invoker(INSTAR_HOST="").program.operations.host == "127.0.0.1"  # an empty variable is as none
 
 
 def test_a_dispatcher_needs_no_containers() -> None:
