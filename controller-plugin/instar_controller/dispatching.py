@@ -13,6 +13,7 @@ from contextlib import ExitStack
 
 from instar_controller import cluster_parts, roles, sharing_plans
 from instar_controller.beginning import Begun
+from instar_controller.clients import owners
 from instar_controller.clients.clock import SystemClock
 from instar_controller.clients.couch.connection import Connection
 from instar_controller.clients.couch.database import Database
@@ -128,6 +129,7 @@ def _dispatcher(
         clock,
         topics,
         instance,
+        owner=owners.of(program.state),
         needs=Needs(CouchEntities(Database(connection, program.database.entities)), settings.manifest),
         settings=Limits(patience=Patience(dead_s=settings.dead_s), topic=program.bus.invoker_topic),
     )

@@ -18,6 +18,7 @@ then (`Sending`). One lock guards what they share; none of them holds it while i
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -28,6 +29,7 @@ from instar_controller.cluster_ports import Bus, From, Message, Position, Record
 from instar_controller.engines import heartbeats, refusals, reports
 from instar_controller.engines.acknowledging import Acknowledger
 from instar_controller.engines.board import Board, Life, Order
+from instar_controller.engines.claim import Claim
 from instar_controller.engines.committing import Committing
 from instar_controller.engines.evidence import Evidence, ReadingSettings
 from instar_controller.engines.listening import Listening
@@ -80,11 +82,14 @@ class Dispatcher:
         instance: InvokerInstance,
         *,
         needs: Callable[[ActivationMessage], Need],
+        owner: str | None = None,
         placement: Placement | None = None,
         settings: DispatcherSettings | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`needs` says what an activation asks of a node; it may wait, and never raises."""
+        """`needs` says what an activation asks of a node; it may wait, and never raises. `owner` is whose the number
+        is (`Claim`); None: a new one's.
+        """
         self._bus = bus
         self._topics = topics
         self._instance = instance
@@ -92,6 +97,7 @@ class Dispatcher:
         self._settings = settings or DispatcherSettings()
         self._now = now
         self._group = topics.dispatcher(instance.number)
+        self._claim = Claim(bus, self._group, owner or secrets.token_hex(16))
         self._lock = threading.Lock()  # for what follows
         self._changed = threading.Condition(self._lock)
         self._board = Board(instance.number, placement or LeastLoaded(), self._settings.patience)
@@ -101,6 +107,7 @@ class Dispatcher:
         # What follows is for one thread each.
         self._asked_s = self._committed_s = self._reports_committed_s = float("-inf")
         self._readers: dict[str, Subscription] = {}
+        self._has_yielded = False  # to another program that is this dispatcher by now
         self._rounds = Rounds("instar-dispatcher", pause_s=self._settings.poll_s)
         self._evidence = Evidence(bus, self._group, now=now, settings=self._settings.reading)
         self._settling = Settling(bus, self._board, self._lock, self._evidence, topics, needs=needs)
@@ -146,6 +153,7 @@ class Dispatcher:
         for topic in (mine, own):
             if topic not in self._readers:
                 self._readers[topic] = self._bus.subscribe(topic, topic, begin=From.EARLIEST)
+        self._claim.take()  # whoever has it so far finds out
         note = self._committing.open(self._readers[mine].positions())
         with self._lock:
             self._board.lives.clear()
@@ -171,7 +179,8 @@ class Dispatcher:
         self._sending.close(drain_s)
         self._rounds.join()
         try:
-            self._commit_if_due(interval_s=0.0)
+            if not self._has_yielded:
+                self._commit_if_due(interval_s=0.0)
         except BusError as error:
             logger.warning("what was settled last is not committed, and the next run finds it out: %s", error)
         self._listening.close()
@@ -202,6 +211,8 @@ class Dispatcher:
 
     def take(self) -> None:
         """Read activations and send them on, as far as there is room. Raises `BusError`."""
+        if self._has_yielded:
+            return
         self._commit_if_due(interval_s=self._settings.commit_s)
         with self._changed:
             room = self._settings.most_waiting - len(self._committing.window)
@@ -295,6 +306,9 @@ class Dispatcher:
         now_s = self._now()
         if now_s - self._asked_s >= self._settings.acks_s:
             self._asked_s = now_s
+            if not self._claim.is_ours():
+                self._yield()
+                return
             self._committing.look_again()
         with self._lock:
             late = self._board.overdue(now_s, self._settings.wait_s)
@@ -317,6 +331,13 @@ class Dispatcher:
                 self._settling.attempts.clear()
         self._sending.send(self._now())
         self._rounds.pause(self._settings.poll_s / 2)
+
+    def _yield(self) -> None:
+        """Another program is this dispatcher: do nothing any more, whatever may be half done."""
+        logger.error("another program is dispatcher %s by now; this one does nothing any more, end it", self._group)
+        self._has_yielded = True
+        self._rounds.stop()
+        self._sending.stop()
 
     def _look_after(self, life: Life, now_s: float) -> None:
         """Raises `BusError`."""

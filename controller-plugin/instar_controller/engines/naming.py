@@ -4,8 +4,7 @@ One rule: a program has a name from its first heartbeat on, and before that it f
 last one was the same owner, or has said goodbye, or was not heard for as long as it takes until it does nothing any
 more by itself (`fence_s`). Who was not heard for so long looks whether the name is still its own before it goes on.
 
-Who had it last is noted beside a position in the node's topic, of a group that reads nothing. The broker compares
-nothing, so of two that begin in the same moment under a name that is new neither sees the other.
+Of two that begin in the same moment under a name that is new neither sees the other (`Claim`).
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 
-from instar_controller.cluster_ports import Bus, From, Message, Position
+from instar_controller.cluster_ports import Bus, From, Message
 from instar_controller.engines import envelopes, reports
+from instar_controller.engines.claim import Claim
 from instar_controller.engines.envelopes import Marker
 from instar_controller.engines.topics import Topics
 from instar_controller.errors import BusError, MalformedError
@@ -46,9 +46,9 @@ class Name:
         self._bus = bus
         self._topic = topics.node(name)
         self._nodes = topics.nodes
-        self._group = f"{self._topic}-name"
         self._name = name
         self._owner = owner
+        self._claim = Claim(bus, self._topic, owner)
         self._silence_s = silence_s
         self._now = now
         self._has_complained = False
@@ -57,11 +57,11 @@ class Name:
         """Wait until the name is free, and take it; False if `stopped` was set before. The topics are there."""
         while not stopped.is_set():
             try:
-                last = self._last()
+                last = self._claim.last()
                 if last == self._owner:
                     return True
                 if last == "" or self._wait_for_silence(stopped):
-                    self._take()
+                    self._claim.take()
                     return True
             except BusError as error:
                 logger.info("whether somebody else is node %s is not known yet: %s", self._name, error)
@@ -71,32 +71,20 @@ class Name:
     def is_ours(self) -> bool:
         """Whether nobody has taken it since. Asks the bus; False if that does not answer."""
         try:
-            last = self._last()
-            if last == "":  # the broker has lost it
-                self._take()
+            is_ours = self._claim.is_ours()
         except BusError as error:
             logger.info("whether somebody else is node %s by now is not known: %s", self._name, error)
             return False
-        if last in ("", self._owner):
-            return True
-        self._complain("another program is node %s since nobody heard this one; it does nothing any more, end it")
-        return False
-
-    def _last(self) -> str:
-        """Who has taken it last; "" if nobody has."""
-        position = self._bus.committed(self._topic, self._group).get(0)
-        return "" if position is None else position.note
-
-    def _take(self) -> None:
-        with closing(self._bus.subscribe(self._topic, self._group, begin=From.EARLIEST)) as writer:
-            writer.commit({0: Position(0, self._owner)})
+        if not is_ours:
+            self._complain("another program is node %s since nobody heard this one; it does nothing any more, end it")
+        return is_ours
 
     def _wait_for_silence(self, stopped: threading.Event) -> bool:
         """Whether nobody says any more that it is this node; False if `stopped` was set before. Raises `BusError`.
 
         What was said is heard by the time that a marker is heard which was sent later.
         """
-        with closing(self._bus.subscribe(self._nodes, self._group, begin=From.LATEST)) as reader:
+        with closing(self._bus.subscribe(self._nodes, self._topic, begin=From.LATEST)) as reader:
             asked_s, token = self._now(), ""
             while not stopped.is_set():
                 if self._now() - asked_s >= self._silence_s:

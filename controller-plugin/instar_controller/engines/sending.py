@@ -75,10 +75,15 @@ class Sending:
             sent = self._bus.send(self._topics.node(life.member.name), envelope)
             sent.add_done_callback(functools.partial(self._sent, life, order))
 
-    def close(self, timeout_s: float) -> None:
-        """Send no more, and wait until the bus has said what became of the rest, but not for longer than this."""
+    def stop(self) -> None:
+        """Send no more."""
         with self._changed:
             self._is_over = True
+
+    def close(self, timeout_s: float) -> None:
+        """Send no more, and wait until the bus has said what became of the rest, but not for longer than this."""
+        self.stop()
+        with self._changed:
             self._changed.wait_for(lambda: not any(life.sending for life in self._board.lives.values()), timeout_s)
 
     def _sent(self, life: Life, order: Order, sent: Future[None]) -> None:

@@ -18,7 +18,8 @@ from meetings import Meeting
 from programs import WAIT_S, RunningProgram
 from whisk_controllers import Sent, action
 
-pytestmark = pytest.mark.system
+# Each starts up to five programs, and waits until one of them is given up: that takes its time on a slow machine.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 LOST = {"error": "The node that ran the action was lost."}
 MET = {"met": True}
@@ -64,9 +65,14 @@ def comes_to(program: RunningProgram, value: float, name: str, **labels: str) ->
 
 def says(program: RunningProgram, text: str) -> None:
     """Wait until a line of its log has this text."""
+    until(lambda: any(text in line for line in program.log), f"a line with '{text}'")
+
+
+def until(is_so: Callable[[], bool], what: str) -> None:
+    """Wait until it is so."""
     until_s = time.monotonic() + WAIT_S
-    while not any(text in line for line in program.log):
-        assert time.monotonic() < until_s, f"no line with '{text}' in the log"
+    while not is_so():
+        assert time.monotonic() < until_s, f"not in {WAIT_S} s: {what}"
         time.sleep(0.05)
 
 
@@ -233,3 +239,24 @@ def test_a_dispatcher_and_a_node_that_are_killed_together_are_settled_by_the_nex
     end(dispatcher, node)
     assert meeting.come == 2
     check(cluster, (begun, LOST), (unbegun, MET))
+
+
+def test_a_second_program_of_a_dispatchers_number_takes_over_and_the_first_does_no_more(
+    cluster: Cluster,
+) -> None:
+    echo = put(cluster, "guest/echo", ECHO)
+    first, node = together(cluster.dispatcher, lambda: cluster.node("a", **memory(2)))
+    comes_to(first, 1, "instar_nodes", state="alive")
+    before = cluster.controller.invoke("guest/echo", {"n": 1}, revision=echo)
+    cluster.controller.completion(before)
+    second = cluster.dispatcher("--state", str(cluster.state("another")))
+    says(first, "another program is dispatcher")
+    comes_to(second, 1, "instar_nodes", state="alive")
+    until(lambda: "instar-dispatcher-take has ended" in first.ask("/livez")[1], "it says that it has ended")
+    later = [cluster.controller.invoke("guest/echo", {"n": n}, revision=echo) for n in range(2, 6)]
+    for sent in later:
+        cluster.controller.completion(sent)
+    assert second.metric("instar_dispatched", what="sent") == 4
+    assert first.metric("instar_dispatched", what="sent") == 1
+    end(first, second, node)
+    check(cluster, (before, {"n": 1}), *((sent, {"n": n}) for n, sent in enumerate(later, 2)))

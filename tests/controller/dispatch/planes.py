@@ -237,7 +237,9 @@ class World:
 class DispatcherProcess:
     """One run of a dispatcher."""
 
-    def __init__(self, world: World, number: int = 0, *, settings: DispatcherSettings | None = None) -> None:
+    def __init__(
+        self, world: World, number: int = 0, *, owner: str = "", settings: DispatcherSettings | None = None
+    ) -> None:
         self.line = Line(world.bus)
         self.outgoing = Outgoing(self.line)
         instance = InvokerInstance(number, 1 << 30)
@@ -256,6 +258,7 @@ class DispatcherProcess:
             world.topics,
             instance,
             needs=needs,
+            owner=owner or str(number),
             settings=settings or DispatcherSettings(poll_s=0.0, commit_s=0.0, reading=AT_ONCE),
             now=world.clock.now_s,
         )

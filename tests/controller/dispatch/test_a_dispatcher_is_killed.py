@@ -203,6 +203,31 @@ def test_together_with_a_node_that_worked(world: World) -> None:
     assert (world.completions[waiting], world.system_errors[waiting]) == (1, 0)
 
 
+def test_another_program_of_the_same_number_takes_over_and_the_first_finds_out(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, a = started(world)
+    begun = world.invoke("f")
+    first.all()
+    a.take()
+    a.begin()
+    a.beat()
+    second = DispatcherProcess(world, owner="another")
+    second.all()
+    for _ in range(6):
+        world.clock.s += 1
+        a.beat()
+        first.step("watch")
+    assert "another program is dispatcher instar-dispatcher-0 by now" in caplog.text
+    late = world.invoke("f")
+    first.all()
+    assert first.engine.counters.read == 1, "it reads no more"
+    settled(world, first, second, a)
+    assert [(world.starts[id], world.completions[id]) for id in (begun, late)] == [(1, 1), (1, 1)]
+    first.engine.close(drain_s=0.0)
+    assert committed(world) == 2, "as the second one has it"
+
+
 def test_nobody_is_dead_to_a_dispatcher_that_has_only_begun(world: World) -> None:
     _, a = started(world)
     world.clock.s += 100

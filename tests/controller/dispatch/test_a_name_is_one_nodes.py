@@ -12,6 +12,7 @@ from planes import Line, NodeProcess, World
 
 from instar_controller.clients import owners
 from instar_controller.cluster_ports import TopicSettings
+from instar_controller.engines.claim import Claim
 from instar_controller.engines.naming import Name
 
 WAIT_S = 30.0
@@ -122,7 +123,7 @@ def test_a_node_whose_name_was_taken_does_not_live_on_and_says_goodbye_for_nobod
     node = NodeProcess(world, "a")
     node.beat()
     world.clock.s += 6.0
-    name(world, "another")._take()
+    Claim(Line(world.bus), world.topics.node("a"), "another").take()
     before = len(world.bus.sent(world.topics.nodes))
     life = node.membership.heart.incarnation
     node.beat()
