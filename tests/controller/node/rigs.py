@@ -46,7 +46,7 @@ from instar_controller.whisk.response import Outcome
 from instar_controller.whisk.store_level import StoreLevels
 from instar_controller.whisk.values import Json
 
-WAIT_S = 10.0  # for anything that is sure to happen
+WAIT_S = 30.0  # for anything that is sure to happen
 WORK, ANSWERS, EVENTS = "invoker0", "completed0", "events"
 ECHO = "def main(args):\n    return args\n"
 TALKING = "def main(args):\n    print('a line')\n    return args\n"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 from mortals import Death, MortalSlate, Witness
@@ -427,7 +427,13 @@ class AnyCourse(RuleBasedStateMachine):
         self.folder.cleanup()
 
 
-AnyCourse.TestCase.settings = settings(max_examples=100, stateful_step_count=40, deadline=None, print_blob=True)
+AnyCourse.TestCase.settings = settings(
+    max_examples=100,
+    stateful_step_count=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    print_blob=True,
+)
 
 
 class TestAnyCourse(AnyCourse.TestCase):  # type: ignore[misc,name-defined]
