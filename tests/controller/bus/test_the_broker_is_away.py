@@ -9,6 +9,7 @@ import pytest
 from brokers import Broker
 from reading import LIMIT_S, nothing, put, read, values
 
+from instar_controller.clients.kafka import subscription
 from instar_controller.clients.kafka.bus import KafkaBus
 from instar_controller.clients.kafka.settings import KafkaSettings
 from instar_controller.cluster_ports import From, Position, TopicSettings
@@ -115,6 +116,18 @@ def test_every_question_has_an_end_while_the_broker_is_silent(bus: KafkaBus, own
     own_broker.resume()
     eventually(lambda: reader.commit({0: Position(0, "note")}))
     assert bus.committed(TOPIC, "invoker0") == {0: Position(0, "note")}
+
+
+def test_a_broker_that_takes_its_time_is_read_all_the_same(own_broker: Broker) -> None:
+    with closing(KafkaBus(KafkaSettings(own_broker.hosts))) as bus:
+        bus.ensure_topic(TOPIC, TopicSettings())
+        reader = bus.subscribe(TOPIC, "invoker0", begin=From.EARLIEST)
+        own_broker.relay.delay(1.2 * subscription.SURE_S)
+        bus.send(TOPIC, b"a")
+        while not (found := reader.poll(timeout_s=1.0, most=1)):
+            pass
+        own_broker.relay.delay(0.0)
+    assert [message.value for message in found] == [b"a"]
 
 
 def test_a_bus_is_made_before_its_broker(own_broker: Broker) -> None:

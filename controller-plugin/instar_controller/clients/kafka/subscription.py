@@ -66,7 +66,8 @@ class KafkaSubscription:
         self._what = f"topic {topic} cannot be read by {group}"
         self._next: dict[int, int] = {}  # by partition: what was given to nobody yet begins here
         self._ends: dict[int, int] = {}
-        self._fetched: list[Message] = []  # and not given to anybody
+        self._fetched: list[Message] = []  # and not given to anybody …
+        self._fetched_s = float("-inf")  # … since then
         self._lost: dict[int, str] = {}  # partitions that the library has given up, and why
         self._was_absent = False  # it has given up all of them
         self._untouched: set[int] = set()  # of a topic made anew: partitions of which nothing was given to anybody
@@ -86,7 +87,7 @@ class KafkaSubscription:
         until_s = self._now() + timeout_s
         self._look()
         if not self._fetched:
-            self._fetched = self._fetch(timeout_s, most)
+            self._fetched, self._fetched_s = self._fetch(timeout_s, most), self._now()
         if not self._fetched or not self._is_sure(until_s):
             return []
         given, self._fetched = self._fetched[:most], self._fetched[most:]
@@ -137,14 +138,14 @@ class KafkaSubscription:
 
     def _is_sure(self, until_s: float) -> bool:
         """Whether what was fetched is of the topic that is read; waits until then to find out. Raises `BusError`."""
-        while self._now() - self._sure_s > SURE_S:
+        while self._fetched_s - self._sure_s > SURE_S:
             question = self._question or self._ask()
             if not question.wait(until_s - self._now()):
                 return False
             self._hear(question)
-            if self._was_absent:
+            if self._was_absent or not self._fetched:
                 return False
-        return bool(self._fetched)
+        return True
 
     def _ask(self) -> Question:
         self._question = self._topics.ask(self._topic, self._what)
