@@ -97,7 +97,7 @@ class Dispatcher:
         self._settings = settings or DispatcherSettings()
         self._now = now
         self._group = topics.dispatcher(instance.number)
-        self._claim = Claim(bus, self._group, owner or secrets.token_hex(16))
+        self._claim = Claim(bus, self._group, owner or secrets.token_hex(16), now=now)
         self._lock = threading.Lock()  # for what follows
         self._changed = threading.Condition(self._lock)
         self._board = Board(instance.number, placement or LeastLoaded(), self._settings.patience)

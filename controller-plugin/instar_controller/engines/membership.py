@@ -50,6 +50,7 @@ class Membership:
         self.answers = Answers(bus)
         self._bus = bus
         self._topics = topics
+        self._describe = describe
         self._ledger = Ledger(bus, topics, name)
         self._name = Name(
             bus, topics, name, owner=owner or secrets.token_hex(16), silence_s=settings.fence_s, now=now
@@ -59,7 +60,7 @@ class Membership:
             self._ledger,
             topics,
             name,
-            describe=describe,
+            describe=self._state,
             is_quiet=lambda: self.answers.is_quiet() and self._name.is_ours(),
             wait_for_name=self._name.obtain,
             settings=settings,
@@ -92,6 +93,11 @@ class Membership:
 
     def give_up(self, assignment: Assignment) -> None:
         self._ledger.forget(assignment)
+
+    def _state(self) -> NodeState:
+        """With each heartbeat."""
+        self._name.keep()
+        return self._describe()
 
     @property
     def unfinished(self) -> int:

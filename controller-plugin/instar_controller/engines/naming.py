@@ -14,7 +14,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, suppress
 
 from instar_controller.cluster_ports import Bus, From, Message
 from instar_controller.engines import envelopes, reports
@@ -48,7 +48,7 @@ class Name:
         self._nodes = topics.nodes
         self._name = name
         self._owner = owner
-        self._claim = Claim(bus, self._topic, owner)
+        self._claim = Claim(bus, self._topic, owner, now=now)
         self._silence_s = silence_s
         self._now = now
         self._has_complained = False
@@ -57,10 +57,7 @@ class Name:
         """Wait until the name is free, and take it; False if `stopped` was set before. The topics are there."""
         while not stopped.is_set():
             try:
-                last = self._claim.last()
-                if last == self._owner:
-                    return True
-                if last == "" or self._wait_for_silence(stopped):
+                if self._claim.last() in ("", self._owner) or self._wait_for_silence(stopped):
                     self._claim.take()
                     return True
             except BusError as error:
@@ -78,6 +75,12 @@ class Name:
         if not is_ours:
             self._complain("another program is node %s since nobody heard this one; it does nothing any more, end it")
         return is_ours
+
+    def keep(self) -> None:
+        """To be called now and then by whoever has it: see to it that it is not forgotten."""
+        if self._claim.is_due:
+            with suppress(BusError):  # next time
+                self._claim.is_ours()
 
     def _wait_for_silence(self, stopped: threading.Event) -> bool:
         """Whether nobody says any more that it is this node; False if `stopped` was set before. Raises `BusError`.

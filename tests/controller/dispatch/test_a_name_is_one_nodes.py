@@ -12,7 +12,7 @@ from planes import Line, NodeProcess, World
 
 from instar_controller.clients import owners
 from instar_controller.cluster_ports import TopicSettings
-from instar_controller.engines.claim import Claim
+from instar_controller.engines.claim import RENEW_S, Claim
 from instar_controller.engines.naming import Name
 
 WAIT_S = 30.0
@@ -117,6 +117,24 @@ def test_while_the_bus_is_away_nobody_gets_it_and_it_is_nobodys(world: World) ->
 def test_what_the_broker_has_lost_is_noted_again(world: World) -> None:
     assert name(world, "x").is_ours()
     assert not name(world, "y").is_ours()
+
+
+def test_a_name_is_noted_again_before_a_broker_would_forget_it_and_not_over_anothers(world: World) -> None:
+    topic = world.topics.node("a")
+    mine = name(world, "x")
+    assert mine.obtain(threading.Event())
+    world.bus.lose(topic)
+    world.bus.ensure_topic(topic, TopicSettings())
+    mine.keep()
+    claim = Claim(Line(world.bus), topic, "x")
+    assert claim.last() == "", "that would be a question to the broker with each heartbeat"
+    world.clock.s += RENEW_S
+    mine.keep()
+    assert claim.last() == "x"
+    Claim(Line(world.bus), topic, "y").take()
+    world.clock.s += RENEW_S
+    mine.keep()
+    assert claim.last() == "y"
 
 
 def test_a_node_whose_name_was_taken_does_not_live_on_and_says_goodbye_for_nobody(world: World) -> None:
