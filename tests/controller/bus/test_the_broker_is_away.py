@@ -122,8 +122,10 @@ def test_a_broker_that_takes_its_time_is_read_all_the_same(own_broker: Broker) -
     with closing(KafkaBus(KafkaSettings(own_broker.hosts))) as bus:
         bus.ensure_topic(TOPIC, TopicSettings())
         reader = bus.subscribe(TOPIC, "invoker0", begin=From.EARLIEST)
+        own_broker.relay.hold_fetches()
+        put(bus, TOPIC, b"a")
         own_broker.relay.delay(1.2 * subscription.SURE_S)
-        bus.send(TOPIC, b"a")
+        own_broker.relay.release_fetches()
         while not (found := reader.poll(timeout_s=1.0, most=1)):
             pass
         own_broker.relay.delay(0.0)
