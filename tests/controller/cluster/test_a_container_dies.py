@@ -163,7 +163,7 @@ def test_one_that_dies_in_a_run_is_the_actions_error_and_the_next_run_gets_anoth
         meeting.wait_for(2)
     cluster.controller.completion(again)
     assert (again.response, start_of(again)) == ((0, {"met": True}), "cold")
-    assert invoker.metric("instar_activations_total", status="action developer error") == 1
+    invoker.wait_for_metric(lambda count: count == 1, "instar_activations_total", status="action developer error")
     assert_ended_well(cluster, invoker, ground, sent, again)
 
 

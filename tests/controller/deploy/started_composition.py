@@ -79,6 +79,13 @@ class StartedComposition:
         """Return when one of Instar's programs has all that it needs, and works."""
         self._ask_until(200, service, "/readyz")
 
+    def wait_for_activations(self, count: int, *services: str) -> None:
+        """Return when these nodes have told that they have carried out so many together, which is after the answer."""
+        until_s = time.monotonic() + ANYTHING_S
+        while (found := sum(self.activations(service) for service in services)) != count:
+            assert time.monotonic() < until_s, f"{services} tell of {found} activations for {ANYTHING_S} s"
+            time.sleep(0.1)
+
     def activations(self, service: str) -> float:
         """How many a node has carried out since it was started."""
         _, text = self._ask(service, "GET", "/metrics")

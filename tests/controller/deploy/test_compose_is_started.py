@@ -79,12 +79,13 @@ def test_an_action_is_answered_also_when_a_node_is_killed_and_nothing_is_left_be
     assert line.endswith(" stdout: greeting Ada")
     assert list(composed.ask_api("GET", "/invokers").values()) == ["up"]
 
+    composed.wait_for_activations(1, *NODES)
     # Where it ran the function is warm: the dispatcher would choose that node again.
     first, other = sorted(NODES, key=composed.activations, reverse=True)
     assert (composed.activations(first), composed.activations(other)) == (1, 0)
     composed.run("kill", first)
     greeting(composed, "Grace")
-    assert composed.activations(other) == 1
+    composed.wait_for_activations(1, other)
 
     # The killed one removes what it had left, once it is there again.
     orphans = functions(docker_engine)
