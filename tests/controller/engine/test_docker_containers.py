@@ -362,9 +362,13 @@ def test_an_engine_that_goes_away_ends_what_it_ran_and_holds_nobody_up(
         plan = docker_rig.plan()
         containers = docker_rig.make(plan, host=relay.host)
         ended = start(containers)
+        containers.pause(C1)
+        found = freezer.find(docker_rig.attributes(C1)["State"]["Pid"], docker_rig.find(C1).id)
+        assert found is not None and found.is_frozen in found.state.read_text()
         relay.cut()
         assert ended.get(timeout=10) == C1
         assert containers.remove(C1) == Ending(None)
+        assert found.is_frozen not in found.state.read_text()  # asleep it would hear no signal of the engine's
         assert "it is tried again, or remove it with `docker rm -f wskinstar" in caplog.text
         with pytest.raises(ContainerError, match=r"container c2 did not come up: .* cannot be made"):
             start(containers, C2)

@@ -9,6 +9,7 @@ notices the end. The engine keeps the log; pausing a container therefore loses n
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -264,7 +265,7 @@ class DockerContainers:
                 self._leftovers.expect()
                 if container.is_started:
                     ending = ending or Ending(None)
-                    _end(container)  # it may run on, but nobody waits for it any more
+                    _abandon(container)
             container.is_gone = True
             with self._lock:
                 del self._containers[id]
@@ -479,6 +480,14 @@ class DockerContainers:
                 found.thaw()
         except ContainerError as error:
             logger.warning("container %s cannot be thawed: %s", name, error)
+
+
+def _abandon(container: _Container) -> None:
+    """It may run on, but nobody waits for it any more; and it is awake, so that an engine that is back can end it."""
+    if container.is_frozen and container.freezer is not None:
+        with contextlib.suppress(ContainerError):  # its group has gone, and it with that
+            container.freezer.thaw()
+    _end(container)
 
 
 def _end(container: _Container) -> None:
