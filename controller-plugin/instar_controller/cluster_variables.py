@@ -359,8 +359,8 @@ USERNAME = Variable("CONFIG_whisk_invoker_username", "who may ask it to enable a
 PASSWORD = Variable("CONFIG_whisk_invoker_password", "with this password", text, "invoker.pass")
 STATE = Variable(
     "INSTAR_STATE",
-    "directory of what has to survive a restart: records that could not be stored yet (default: "
-    "`~/.local/state/instar/NAME`)",
+    "directory of what has to survive a restart: records that could not be stored yet, how far work was begun "
+    "(default: `~/.local/state/instar/NAME`)",
     path,
     flag="--state",
 )

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from instar_controller.clients.kafka.positions import NAME_BYTES
 from instar_controller.policies import offsets
 from instar_controller.policies.offsets import Kept, Place, Progress, Reservation
 
@@ -83,7 +84,7 @@ def test_the_longest_note_fits_beside_an_offset() -> None:
     progress = close(read(progress, at), at)
     reserved = Reservation(progress.handed + 64, "0123456789ab", 1 << 40)
     progress = replace(progress, doubted=progress.handed)
-    assert len(offsets.committed(progress, reserved)[1].encode()) <= 4096
+    assert len(offsets.committed(progress, reserved)[1].encode()) <= 4096 - NAME_BYTES
 
 
 def test_a_topic_that_was_made_anew_is_read_from_its_beginning() -> None:
