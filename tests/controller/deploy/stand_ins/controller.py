@@ -33,7 +33,8 @@ COUCH = "CONFIG_whisk_couchdb_"
 PREFIX = "CONFIG_whisk_kafka_topics_prefix"
 ACTION = re.compile(r"/api/v1/namespaces/_/actions/(\w+)(?:\?.*)?$")
 ACTIVATION = re.compile(r"/api/v1/namespaces/_/activations/(\w+)$")
-ANSWER_S = 30
+ANSWER_S = 30  # for the database's answers
+LONGEST_S = 140.0  # for an invoker to come, and again for an activation
 
 
 class Api(BaseHTTPRequestHandler):
@@ -80,9 +81,11 @@ class Api(BaseHTTPRequestHandler):
 
     def _invoke(self, name: str, body: Any) -> Any:
         found = _ask("GET", f"{_database('WhiskEntity')}/{quote(name, safe='')}")
-        self.controller.wait(lambda: any(ping["isEnabled"] for ping in self.controller.pings), "invoker")
+        self.controller.wait(
+            lambda: any(ping["isEnabled"] for ping in self.controller.pings), "invoker", wait_s=LONGEST_S
+        )
         sent = self.controller.invoke(name, body, revision=found["_rev"])
-        self.controller.completion(sent)
+        self.controller.completion(sent, wait_s=LONGEST_S)
         return sent.activation
 
     def _answer(self, status: int, body: Any) -> None:
