@@ -32,7 +32,7 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
 
 def wait_until_held(invoker: RunningProgram) -> None:
     """Wait until it knows that there is no engine, and reads nothing any more."""
-    wait_until(lambda: invoker.metric("instar_held") == 1, "nothing is read")
+    invoker.wait_for_metric(lambda held: held == 1, "instar_held")
 
 
 def assert_answered_once(cluster: Cluster, *sent: Sent) -> None:
@@ -47,26 +47,24 @@ BREAKS = [
 ]
 
 
-def test_an_invoker_waits_for_an_engine_and_reads_nothing_before(own_docker: OwnEngine, cluster: Cluster) -> None:
+def test_an_invoker_waits_for_an_engine_reads_nothing_before_and_hears_a_signal(
+    own_docker: OwnEngine, cluster: Cluster
+) -> None:
     echo = cluster.put("guest/echo")
     own_docker.end()
-    invoker = cluster.begin_invoker(**own_docker.environment)
-    assert invoker.event("waiting")["for"] == "the Docker engine"
+    first = cluster.begin_invoker(**own_docker.environment)
+    assert first.event("waiting")["for"] == "the Docker engine"
+    assert first.end(signal.SIGTERM) == 0
+    second = cluster.begin_invoker(**own_docker.environment)
+    assert second.event("waiting")["for"] == "the Docker engine"
     sent = cluster.controller.invoke("guest/echo", {"a": 1}, revision=echo)
     cluster.controller.flush()
-    assert invoker.ask("/readyz")[0] == 503
-    assert invoker.ask("/livez") == (200, "ok")
+    assert second.ask("/readyz")[0] == 503
+    assert second.ask("/livez") == (200, "ok")
     own_docker.start()
     assert cluster.controller.result(sent) == {"a": 1}
-    assert invoker.end(signal.SIGTERM) == 0
+    assert second.end(signal.SIGTERM) == 0
     assert_answered_once(cluster, sent)
-
-
-def test_an_invoker_that_waits_for_an_engine_hears_a_signal(own_docker: OwnEngine, cluster: Cluster) -> None:
-    own_docker.end()
-    invoker = cluster.begin_invoker(**own_docker.environment)
-    assert invoker.event("waiting")["for"] == "the Docker engine"
-    assert invoker.end(signal.SIGTERM) == 0
 
 
 @pytest.mark.parametrize("break_it", BREAKS)
@@ -154,15 +152,15 @@ def test_a_node_without_an_engine_draws_no_work_from_the_others(own_docker: OwnE
     broken = cluster.node("broken", **own_docker.environment)
     other = cluster.node("other")
     dispatcher = cluster.dispatcher()
-    wait_until(lambda: dispatcher.metric("instar_nodes", state="alive") == 2, "two nodes")
+    dispatcher.wait_for_metric(lambda alive: alive == 2, "instar_nodes", state="alive")
     own_docker.kill()
     wait_until_held(broken)
-    wait_until(lambda: dispatcher.metric("instar_nodes", state="alive") == 1, "one node")
+    dispatcher.wait_for_metric(lambda alive: alive == 1, "instar_nodes", state="alive")
     sent = [cluster.controller.invoke("guest/echo", {"n": n}, revision=echo) for n in range(8)]
     assert [cluster.controller.result(each) for each in sent] == [{"n": n} for n in range(8)]
-    assert other.metric("instar_messages_total", fate="run") == len(sent)
+    other.wait_for_metric(lambda run: run == len(sent), "instar_messages_total", fate="run")
     own_docker.start()
-    wait_until(lambda: dispatcher.metric("instar_nodes", state="alive") == 2, "two nodes again")
+    dispatcher.wait_for_metric(lambda alive: alive == 2, "instar_nodes", state="alive")
     for program in (dispatcher, broken, other):
         assert program.end(signal.SIGTERM) == 0
     assert_answered_once(cluster, *sent)
