@@ -18,7 +18,8 @@
     ├── OverloadedError         no capacity now; nothing was started                   503
     ├── StoreError              the store cannot be opened, read or written            500
     ├── BusError                the message bus does not answer, or did not take a message
-    │   └── MessageTooLargeError    it never will: the message is bigger than the topic's limit
+    │   ├── MessageTooLargeError    it never will: the message is bigger than the topic's limit
+    │   └── NameTakenError          another program has our name there; it may be free later
     ├── SettingsError           a setting or a manifest makes no sense; raised at start-up
     ├── ContainerError          a container cannot be started, or has gone
     │   ├── ImageError              the image that the user named cannot be had, or does not run
@@ -130,6 +131,10 @@ class BusError(ControllerError):
 
 class MessageTooLargeError(BusError):
     """The bus will never take this message: it is bigger than its topic allows."""
+
+
+class NameTakenError(BusError):
+    """On the bus another program has the name that this one is to have, or had it a moment ago."""
 
 
 class SettingsError(ControllerError):

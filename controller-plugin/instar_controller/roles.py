@@ -112,6 +112,7 @@ class NodeRole:
 
     def open(self) -> None:
         self.source.prepare(self._topic)
+        self.source.claim()
 
     def start(self) -> None:
         pass  # its heart beats from when it knows where it reads on

@@ -74,20 +74,17 @@ class Heart:
         *,
         describe: Callable[[], NodeState],
         is_quiet: Callable[[], bool] = lambda: True,
-        wait_for_name: Callable[[threading.Event], bool] = lambda _: True,
         settings: HeartSettings | None = None,
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`is_quiet`: whether all answers that were given to the bus are there or will never be. A new life begins
-        only then, so that whoever hears of it finds the old one's answers. `wait_for_name` is called before the first
-        heartbeat, by its thread: whether there is to be any; it waits until then, or until the event is set."""
+        only then, so that whoever hears of it finds the old one's answers."""
         self._bus = bus
         self._ledger = ledger
         self._topics = topics
         self._name = name
         self._describe = describe
         self._is_quiet = is_quiet
-        self._wait_for_name = wait_for_name
         self._settings = settings or HeartSettings()
         self._now = now
         self._lock = threading.Lock()  # for what follows
@@ -98,7 +95,6 @@ class Heart:
         self._heard_s: float | None = None
         self._is_doomed = False
         self._stage = Stage.WORKING
-        self._has_beaten = False
         self._is_over = threading.Event()
         self._thread = threading.Thread(target=self._beat_on, name="instar-heart", daemon=True)
 
@@ -117,8 +113,16 @@ class Heart:
             return not self._is_doomed
 
     def start(self) -> None:
-        """Begin to beat."""
+        """Begin to beat. To be called before the node reads anything."""
+        self.begin()
         self._thread.start()
+
+    def begin(self) -> None:
+        """The first life begins where the ledger stands: what its node reads before the first heartbeat, and finds to
+        be for an earlier life, that one has not taken over."""
+        page = self._ledger.page(self.incarnation)
+        with self._lock:
+            self._began = page.position
 
     @property
     def is_enabled(self) -> bool:
@@ -139,8 +143,7 @@ class Heart:
         if not self._thread.is_alive():
             return  # nobody ever heard of it
         self._thread.join()
-        if self._has_beaten:
-            self.say_goodbye()
+        self.say_goodbye()
 
     def say_goodbye(self) -> None:
         """The last heartbeat."""
@@ -160,10 +163,11 @@ class Heart:
                 logger.warning("nobody hears this node; as %s it does nothing any more", self._incarnation)
                 self._incarnation, self._is_doomed = secrets.token_hex(6), False
                 self._began = self._heard_s = None
-            self._has_beaten = True
             page, sent_s = self._ledger.page(self._incarnation), self._now()
             if self._began is None:
-                self._began, self._heard_s = page.position, sent_s
+                self._began = page.position
+            if self._heard_s is None:
+                self._heard_s = sent_s
             member, began, stage = Member(self._name, self._incarnation), self._began, self._stage
         state = self._describe()
         beat = Heartbeat(
@@ -184,7 +188,7 @@ class Heart:
     def _turn(self, stage: Stage) -> None:
         with self._lock:
             self._stage = stage
-        if self._thread.is_alive() and self._has_beaten:  # else the first heartbeat will say it
+        if self._thread.is_alive():  # else the first heartbeat will say it
             self.beat()
 
     def _confirm(self, member: Member, sent_s: float, sent: Future[None]) -> None:
@@ -200,8 +204,6 @@ class Heart:
         return self._heard_s is not None and self._now() - self._heard_s < self._settings.fence_s
 
     def _beat_on(self) -> None:
-        if not self._wait_for_name(self._is_over):
-            return
         while not self._is_over.is_set():
             try:
                 self.beat()

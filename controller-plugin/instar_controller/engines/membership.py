@@ -62,7 +62,6 @@ class Membership:
             name,
             describe=self._state,
             is_quiet=lambda: self.answers.is_quiet() and self._name.is_ours(),
-            wait_for_name=self._name.obtain,
             settings=settings,
             now=now,
         )
@@ -71,6 +70,11 @@ class Membership:
         """Make the topics that the node needs; `settings` as those of an invoker's topic. Raises `BusError`."""
         self._bus.ensure_topic(self.topic, envelopes.topic(settings))
         self._bus.ensure_topic(self._topics.nodes, heartbeats.topic(settings))
+
+    def claim(self) -> None:
+        """Have the name; nothing may be read before. Raises `NameTakenError` while another program has it, and
+        `BusError`; then call it again."""
+        self._name.obtain()
 
     def begin(self, position: int) -> None:
         self._ledger.begin(position)

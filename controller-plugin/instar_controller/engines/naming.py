@@ -1,8 +1,9 @@
 """Whose a node's name is: two programs under one name would read one topic, and answer for each other's work.
 
-One rule: a program has a name from its first heartbeat on, and before that it finds out that nobody else has it: the
-last one was the same owner, or has said goodbye, or was not heard for as long as it takes until it does nothing any
-more by itself (`fence_s`). Who was not heard for so long looks whether the name is still its own before it goes on.
+One rule: a program has a name before it reads anything or is heard, and before that it finds out that nobody else
+has it: the last one was the same owner, or has said goodbye, or was not heard for as long as it takes until it does
+nothing any more by itself (`fence_s`). Who was not heard for so long looks whether it still has its name before it
+goes on.
 
 Of two that begin in the same moment under a name that is new neither sees the other (`Claim`).
 """
@@ -11,23 +12,21 @@ from __future__ import annotations
 
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import suppress
 
-from instar_controller.cluster_ports import Bus, From, Message
+from instar_controller.cluster_ports import Bus, From, Message, Subscription
 from instar_controller.engines import envelopes, reports
 from instar_controller.engines.claim import Claim
 from instar_controller.engines.envelopes import Marker
 from instar_controller.engines.topics import Topics
-from instar_controller.errors import BusError, MalformedError
+from instar_controller.errors import BusError, MalformedError, NameTakenError
 from instar_controller.policies.nodes import Heartbeat, Stage
 
 logger = logging.getLogger(__name__)
 
-POLL_S = 0.5
-RETRY_S = 1.0  # after the bus has failed
+POLL_S = 0.1
 
 
 class Name:
@@ -52,18 +51,19 @@ class Name:
         self._silence_s = silence_s
         self._now = now
         self._has_complained = False
+        self._reader: Subscription | None = None  # of what nodes say, while another has the name
+        self._since_s = 0.0  # of the silence, as far as it is known
+        self._markers: set[str] = set()  # that were sent when it was long enough
 
-    def obtain(self, stopped: threading.Event) -> bool:
-        """Wait until the name is free, and take it; False if `stopped` was set before. The topics are there."""
-        while not stopped.is_set():
-            try:
-                if self._claim.last() in ("", self._owner) or self._wait_for_silence(stopped):
-                    self._claim.take()
-                    return True
-            except BusError as error:
-                logger.info("whether somebody else is node %s is not known yet: %s", self._name, error)
-                stopped.wait(RETRY_S)
-        return False
+    def obtain(self) -> None:
+        """Take the name. Raises `NameTakenError` while another program has it, or may have it, and `BusError`; then
+        ask again. The topics are there."""
+        if self._claim.last() not in ("", self._owner):
+            self._insist_on_silence()
+        self._claim.take()
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
     def is_ours(self) -> bool:
         """Whether nobody has taken it since. Asks the bus; False if that does not answer."""
@@ -72,8 +72,11 @@ class Name:
         except BusError as error:
             logger.info("whether somebody else is node %s by now is not known: %s", self._name, error)
             return False
-        if not is_ours:
-            self._complain("another program is node %s since nobody heard this one; it does nothing any more, end it")
+        if not is_ours and not self._has_complained:
+            self._has_complained = True
+            logger.error(
+                "another program is node %s since nobody heard this one; it does nothing any more, end it", self._name
+            )
         return is_ours
 
     def keep(self) -> None:
@@ -82,33 +85,29 @@ class Name:
             with suppress(BusError):  # next time
                 self._claim.is_ours()
 
-    def _wait_for_silence(self, stopped: threading.Event) -> bool:
-        """Whether nobody says any more that it is this node; False if `stopped` was set before. Raises `BusError`.
-
-        What was said is heard by the time that a marker is heard which was sent later.
-        """
-        with closing(self._bus.subscribe(self._nodes, self._topic, begin=From.LATEST)) as reader:
-            asked_s, token = self._now(), ""
-            while not stopped.is_set():
-                if self._now() - asked_s >= self._silence_s:
-                    asked_s, token = self._now(), secrets.token_hex(8)
-                    self._bus.send(self._nodes, envelopes.mark(token))
-                for message in reader.poll(timeout_s=POLL_S, most=1000):
-                    match _news(message):
-                        case Marker(found) if found == token:
-                            return True
-                        case Heartbeat() as beat if beat.member.name == self._name:
-                            if beat.stage is Stage.GONE:
-                                return True
-                            asked_s, token = self._now(), ""
-                            self._complain("another program is node %s; this one begins when that one has ended")
-        return False
-
-    def _complain(self, text: str) -> None:
-        """Once."""
-        if not self._has_complained:
-            self._has_complained = True
-            logger.error(text, self._name)
+    def _insist_on_silence(self) -> None:
+        """Look whether somebody says that it is this node. What was said is heard by the time that a marker is heard
+        which was sent later."""
+        if self._reader is None:
+            self._reader = self._bus.subscribe(self._nodes, self._topic, begin=From.LATEST)
+            self._since_s = self._now()
+        if self._now() - self._since_s >= self._silence_s:
+            token = secrets.token_hex(8)
+            self._markers.add(token)
+            self._bus.send(self._nodes, envelopes.mark(token))
+        for message in self._reader.poll(timeout_s=POLL_S, most=1000):
+            match _news(message):
+                case Marker(token) if token in self._markers:
+                    return
+                case Heartbeat() as beat if beat.member.name == self._name:
+                    if beat.stage is Stage.GONE:
+                        return
+                    self._since_s = self._now()
+                    self._markers.clear()
+        raise NameTakenError(
+            f"another program is node {self._name}, or was a moment ago; this one begins when nothing was heard of "
+            f"that one for {self._silence_s:g} s. End it, or give this one another name"
+        )
 
 
 def _news(message: Message) -> Marker | Heartbeat | None:

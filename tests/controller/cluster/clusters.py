@@ -60,10 +60,14 @@ class Cluster:
         program.event("working")
         return program
 
-    def node(self, name: str, *options: str, **changed: str) -> RunningProgram:
-        """Start `instar invoker --dispatched`, and wait until it works."""
+    def begin_node(self, name: str, *options: str, **changed: str) -> RunningProgram:
+        """Start `instar invoker --dispatched`, whatever comes of it."""
         state = ("--state", str(self.state(name)))
-        program = self._begin("invoker", "--dispatched", "--name", name, *state, *options, environment=changed)
+        return self._begin("invoker", "--dispatched", "--name", name, *state, *options, environment=changed)
+
+    def node(self, name: str, *options: str, **changed: str) -> RunningProgram:
+        """Start one, and wait until it works."""
+        program = self.begin_node(name, *options, **changed)
         program.event("working")
         return program
 

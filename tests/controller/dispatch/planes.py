@@ -389,6 +389,7 @@ class NodeProcess:
             begun = self._reader.positions().get(0)
             self._position = 0 if begun is None else begun.offset
             self.membership._ledger.begin(self._position)
+            self.membership.heart.begin()
         return True
 
 

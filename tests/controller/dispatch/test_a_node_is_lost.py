@@ -126,6 +126,16 @@ def test_a_node_that_is_started_again_gets_what_it_had_not_taken_over(world: Wor
     assert (world.starts[id], world.completions[id], world.system_errors[id]) == (1, 1, 0)
 
 
+def test_what_a_node_reads_of_its_last_life_before_it_is_heard_was_not_taken_over(world: World) -> None:
+    dispatcher, _, _, id = with_one_job(world)
+    again = NodeProcess(world, "a")
+    again.take()
+    again.begin()
+    assert not world.starts[id], "it was for another life"
+    settled(world, dispatcher, again, seconds=4)
+    assert (world.starts[id], world.completions[id], world.system_errors[id]) == (1, 1, 0)
+
+
 def test_a_node_that_goes_hands_over_at_once(world: World) -> None:
     dispatcher, a, b, id = with_one_job(world)
     a.go()
