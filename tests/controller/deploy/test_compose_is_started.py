@@ -36,6 +36,7 @@ def composed(docker_engine: Engine, images: Mapping[str, str], tmp_path: Path) -
     sources = tmp_path / "openwhisk"
     whisk_sources.write(sources / "ansible" / "files")
     made = StartedComposition(docker_engine, tmp_path, sources, images)
+    made.run("down", "--volumes", "--timeout", "1")  # what a run left that was killed
     yield made
     print(made.run("logs", "--no-color")[-20_000:])
     made.run("down", "--volumes", "--timeout", "1")
