@@ -151,7 +151,6 @@ def test_an_answer_that_is_too_long_is_its_id_and_loses_no_other(cluster: Cluste
 def test_an_outage_beyond_the_fence_is_answered_for_by_the_dispatcher(cluster: Cluster, own_broker: Broker) -> None:
     node = cluster.node("a", **SMALL)
     dispatcher = cluster.dispatcher()
-    cluster.controller.wait_for_ping()
     with Meeting() as meeting:
         begun = begin(cluster, meeting)
         dispatcher.wait_for_metric(lambda count: count == 0, "instar_dispatching", state="uncommitted")
@@ -173,7 +172,6 @@ def test_behind_a_dispatcher_an_emptied_broker_loses_and_doubles_nothing(
 ) -> None:
     node = cluster.node("a", **SMALL, **PATIENT)
     dispatcher = cluster.dispatcher(**PATIENT)
-    cluster.controller.wait_for_ping()
     early = echo(cluster, 3)
     have_run(cluster, early)
     with Meeting() as meeting:
@@ -191,7 +189,6 @@ def test_a_message_that_is_too_long_for_a_nodes_topic_is_answered(cluster: Clust
     own_broker.make("instar-node-a", most_bytes=8_000)
     node = cluster.node("a", **SMALL, **PATIENT)
     dispatcher = cluster.dispatcher(**PATIENT)
-    cluster.controller.wait_for_ping()
     sizes = [1, 9_000, 1, 1, 9_000, 1]
     sent = [cluster.controller.invoke("guest/echo", {"n": "x" * size}) for size in sizes]
     for size, each in zip(sizes, sent, strict=True):
@@ -206,7 +203,6 @@ def test_a_message_that_is_too_long_for_a_nodes_topic_is_answered(cluster: Clust
 def test_programs_whose_broker_has_gone_for_good_end_all_the_same(cluster: Cluster, own_broker: Broker) -> None:
     node = cluster.node("a", "--drain", "1", **SMALL, **PATIENT)
     dispatcher = cluster.dispatcher("--drain", "1", **PATIENT)
-    cluster.controller.wait_for_ping()
     with Meeting() as meeting:
         begin(cluster, meeting)
         own_broker.kill()
