@@ -109,7 +109,7 @@ class DockerContainers:
     def prepare(self) -> None:
         """Remove what an earlier run left behind, and look for images and network.
 
-        Raises `SettingsError` if nothing could ever be started, `UnansweredError` if the engine does not answer.
+        Raises `SettingsError` if nothing could ever be started, `UnansweredError` if the engine does not say.
         """
         try:
             if self._engine.lacks_network(self._plan.network):
@@ -126,10 +126,8 @@ class DockerContainers:
                 )
             self._plan = replace(self._plan, stores=self._stores(images - lacking))
             self._remove_all(self._labelled())
-        except UnansweredError:
-            raise
-        except ContainerError as error:
-            raise SettingsError(str(error)) from error
+        except ContainerError as error:  # an engine that is just starting or ending may answer with its own failures
+            raise UnansweredError(str(error)) from error
         if lacking.issuperset(self._plan.images.values()):
             raise SettingsError("; ".join(lacks(image) for image in sorted(lacking)))
         for kind, image in self._plan.images.items():
@@ -460,11 +458,19 @@ class DockerContainers:
 
     def _remove_all(self, names: Iterable[str]) -> None:
         with ThreadPoolExecutor(8, "instar-leftovers") as hands:
-            list(hands.map(self._remove_leftover, names))
+            list(hands.map(self._remove_or_expect, names))
 
     def _remove_leftover(self, name: str) -> None:
         self._thaw(name)  # whoever left it behind may have frozen it
         self._engine.remove(name)
+
+    def _remove_or_expect(self, name: str) -> None:
+        """Remove one that was left over, now or later."""
+        try:
+            self._remove_leftover(name)
+        except ContainerError as error:
+            logger.error("%s; it is tried again, or remove it with `docker rm -f %s`", error, name)
+            self._leftovers.expect()
 
     def _freezer(self, name: str) -> Freezer | None:
         """The container's own switch. Raises `ContainerError` if the engine cannot tell."""
