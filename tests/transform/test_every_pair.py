@@ -41,6 +41,7 @@ def test_every_model_becomes_every_other_one_bit_by_bit(packed: dict[str, Packed
     for name in path:
         target = packed[name]
         transform.into(model, target.directory, fetcher=fetcher)
+        model.wait()  # the store has it all; but what the machine has dropped from memory is read once more
         assert model.is_ready and not model.is_dirty
         assert model.spent().present_bytes == target.prepared.weights.size
         target.check(model)

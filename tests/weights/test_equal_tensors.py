@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from instar.weights import layout
 from instar.weights.fetch import Fetcher
 from instar.weights.manifest import WEIGHTS_FILE, Span, pack_spans, unpack_spans
 from instar.weights.store import Store
+from instar.weights.transfer import Run
 
 CHUNK_BYTES = 65536
 WIDTH = 96
@@ -61,6 +63,29 @@ def test_what_a_sibling_has_brought_is_copied(packages: dict[int, Path], fetcher
     x = torch.randn(1, WIDTH)
     with torch.inference_mode():
         assert torch.equal(model.run({"input": x})[0], net(2)(x))
+    model.close()
+
+
+def test_what_was_copied_is_counted_before_anybody_sees_it(
+    packages: dict[int, Path], fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bring(fetcher, packages[1])
+    seen = threading.Event()
+    arrived = fetcher.arrived
+
+    def late(run: Run) -> None:
+        if run.transfer.partial.map.has(0, len(run.transfer.weights.chunks) - 1):
+            assert seen.wait(60)
+        arrived(run)
+
+    monkeypatch.setattr(fetcher, "arrived", late)
+    model = load.begin(packages[2], fetcher=fetcher)
+    try:
+        model.wait()
+        spent = model.spent()
+    finally:
+        seen.set()
+    assert spent.reused_bytes > 0.6 * (spent.reused_bytes + spent.fetched_bytes)
     model.close()
 
 

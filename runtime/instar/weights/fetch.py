@@ -397,15 +397,19 @@ class Fetcher:
                 self._pipeline.failed(run.reads.popleft())
             return False
 
-    def arrived(self, run: Run, *, fetched: int, reused: int) -> None:
+    def account(self, run: Run, *, fetched: int, reused: int) -> None:
+        """See `reading.Owner`."""
+        with self._lock:
+            run.transfer.fetched_bytes += fetched
+            run.transfer.reused_bytes += reused
+
+    def arrived(self, run: Run) -> None:
         """See `reading.Owner`."""
         with self._lock:
             transfer = run.transfer
             read = run.reads.popleft()
             if transfer.is_over:
                 return
-            transfer.fetched_bytes += fetched
-            transfer.reused_bytes += reused
             transfer.failures = 0
             self._pipeline.done(read)
             if self._pipeline.is_whole(transfer.id):

@@ -31,8 +31,12 @@ class Owner(Protocol):
     def is_its_turn(self, run: Run) -> bool:
         """Whether a run may go on, now that its source turned out to have one order; if not, it has no reads left."""
 
-    def arrived(self, run: Run, *, fetched: int, reused: int) -> None:
-        """The first chunk of a run is there: that many bytes from its source, and from files of the node."""
+    def account(self, run: Run, *, fetched: int, reused: int) -> None:
+        """The first chunk of a run is about to be there: that many bytes from its source, and from files of the
+        node. Before anybody sees the chunk, so that whoever has waited for it finds its bytes counted."""
+
+    def arrived(self, run: Run) -> None:
+        """The first chunk of a run is there."""
 
 
 class RunReader:
@@ -118,10 +122,11 @@ class RunReader:
             return False
         known = time.perf_counter_ns()
         transfer.partial.write(read.chunk * transfer.weights.chunk_bytes, data)
+        self._owner.account(run, fetched=len(data) - copied, reused=copied)
         transfer.partial.map.mark(read.chunk)
         if self._observe is not None:
             there = time.perf_counter_ns()
             for what, start, end in (("read", began, have), ("digest", have, known), ("write", known, there)):
                 self._observe(what, read.chunk, start, end)
-        self._owner.arrived(run, fetched=len(data) - copied, reused=copied)
+        self._owner.arrived(run)
         return True
