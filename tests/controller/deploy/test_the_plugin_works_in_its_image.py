@@ -111,7 +111,7 @@ def test_an_invoker_runs_an_action_and_ends_without_a_trace(
         assert containers() == 1  # its own
     (record,) = databases.server.documents(databases.activations).values()
     assert record["response"]["result"] == result
-    assert [line.split(" ", 2)[2] for line in record["logs"]] == ["asked Ada"]
+    assert [line.split(" stdout: ", 1)[1] for line in record["logs"]] == ["asked Ada"]
 
 
 @pytest.mark.timeout(120)
