@@ -70,12 +70,13 @@ def test_what_was_copied_is_counted_before_anybody_sees_it(
     packages: dict[int, Path], fetcher: Fetcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bring(fetcher, packages[1])
-    seen = threading.Event()
+    is_held, is_seen = threading.Event(), threading.Event()
     arrived = fetcher.arrived
 
     def late(run: Run) -> None:
-        if run.transfer.partial.map.has(0, len(run.transfer.weights.chunks) - 1):
-            assert seen.wait(60)
+        if run.reads[0].chunk in run.transfer.plan and not is_held.is_set():
+            is_held.set()
+            assert is_seen.wait(60)
         arrived(run)
 
     monkeypatch.setattr(fetcher, "arrived", late)
@@ -84,8 +85,10 @@ def test_what_was_copied_is_counted_before_anybody_sees_it(
         model.wait()
         spent = model.spent()
     finally:
-        seen.set()
-    assert spent.reused_bytes > 0.6 * (spent.reused_bytes + spent.fetched_bytes)
+        is_seen.set()
+    assert is_held.is_set()
+    fetcher.settle()
+    assert spent.reused_bytes == model.spent().reused_bytes > 0
     model.close()
 
 
