@@ -46,9 +46,7 @@ class Plan:
     store: Path | None = None  # a directory of this machine that has weights for the containers of Instar's images
     stores: Mapping[str, str] = field(default_factory=dict)  # by image of Instar's: where it looks for weights
     trusted: frozenset[str] = frozenset()  # images of users' actions that are there already, and never pulled
-    users_registry: str = (
-        ""  # of images of users' actions whose names say none, with its last slash; "": Docker's own
-    )
+    users_registry: str = ""  # of users' images whose names say none, with its last slash; "": Docker's own
 
 
 @dataclass(frozen=True, slots=True)
