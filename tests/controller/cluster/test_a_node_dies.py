@@ -174,6 +174,8 @@ def test_a_second_program_under_a_nodes_name_waits_and_the_first_yields_once_nob
         says(second, "another program is node a, or was a moment ago")
         during = cluster.controller.invoke("guest/echo", {"n": 1}, revision=echo)
         assert cluster.controller.result(during) == {"n": 1}
+        until(lambda: during.id in cluster.records(), "its record")  # the last that is said of it
+        comes_to(first, 1, "instar_activations_total", status="success")
         first.process.send_signal(signal.SIGSTOP)
         second.event("working")
         assert cluster.controller.completion(begun).message["isSystemError"] is True

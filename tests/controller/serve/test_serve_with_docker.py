@@ -199,7 +199,8 @@ def test_a_container_that_does_not_wake_is_replaced_unnoticed(start_docker: Call
     asleep.kill()
     status, answer = server.invoke("speak", {"n": 1})
     assert (status, answer["response"]["result"], annotations(answer)["instar"]["start"]) == (200, {"n": 1}, "cold")
-    assert server.removal(asleep)["reason"] == "ended by itself"
+    # Whichever is seen first: that the engine tells of its end, or that it cannot be woken.
+    assert server.removal(asleep)["reason"] in {"ended by itself", "resume failed"}
 
 
 @pytest.mark.parametrize("victim", ["instar-zygote", "instar-proxy"])
