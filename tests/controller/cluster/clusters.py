@@ -107,8 +107,7 @@ class Cluster:
 
     def close(self) -> None:
         for program in self._programs:
-            if program.is_running:
-                program.end(signal.SIGKILL)
+            program.end(signal.SIGKILL)  # one that has ended by itself leaves its streams open until it is waited for
             print("\n".join([f"--- log of process {program.process.pid}", *program.log]))  # shown if the test failed
         self.controller.close()
 

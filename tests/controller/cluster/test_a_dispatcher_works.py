@@ -28,7 +28,8 @@ def test_activations_are_shared_among_nodes_and_answered_in_the_dispatchers_name
     assert dispatcher.ask("/readyz") == (200, "ok")
     assert dispatcher.metric("instar_dispatched", what="sent") == 2
     assert dispatcher.end(signal.SIGTERM) == 0
-    assert cluster.controller.pings[-1]["isEnabled"] is False
     assert [node.end(signal.SIGTERM) for node in nodes] == [0, 0]
+    cluster.controller.hear_all()
+    assert cluster.controller.pings[-1]["isEnabled"] is False
     assert set(cluster.records()) == {sent.id for sent in both}
     assert all(len(sent.completions) == 1 for sent in both)

@@ -78,7 +78,7 @@ def until(is_so: Callable[[], bool], what: str) -> None:
 
 def check(cluster: Cluster, *outcomes: tuple[Sent, object]) -> None:
     """Everything has ended: each activation has this result, one completion, and one record that says the same."""
-    cluster.controller.flush()
+    cluster.controller.hear_all()
     records = cluster.records()
     for sent, result in outcomes:
         assert len(sent.completions) == 1, sent.acks

@@ -26,7 +26,8 @@ from instar_controller.cluster_ports import Position
 from instar_controller.policies import offsets
 from instar_controller.policies.offsets import Progress, Reservation
 
-pytestmark = pytest.mark.system
+# An invoker is started until one is killed in the right moment.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 NOTED = "def main(args):\n    open(args['runs'], 'a').write(args['name'] + '\\n')\n    return {}\n"
 BETWEEN_S = 0.03  # of two messages: they come quickly, and not as one batch

@@ -16,8 +16,9 @@ from own_engines import OwnEngine
 from programs import RunningProgram
 from whisk_controllers import Sent
 
-# The first test of a file starts the engine and makes its image.
-pytestmark = [pytest.mark.system, pytest.mark.timeout(func_only=True)]
+# The first test of a file starts the engine and makes its image; each of them waits several times until somebody
+# notices that it has gone, or come back.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300, func_only=True)]
 
 WAIT_S = 60.0  # for anything that is sure to happen
 STEP_S = 0.1
@@ -37,6 +38,7 @@ def wait_until_held(invoker: RunningProgram) -> None:
 
 def assert_answered_once(cluster: Cluster, *sent: Sent) -> None:
     """To be called when no program works any more."""
+    cluster.controller.hear_all()
     assert [len(each.completions) for each in sent] == [1] * len(sent)
     assert set(cluster.records()) == {each.id for each in sent}
 
@@ -141,9 +143,10 @@ def test_an_invoker_ends_without_its_engine_and_the_next_one_finds_what_is_left(
     assert cluster.controller.completion(running).message["isSystemError"] is True
     assert_answered_once(cluster, running)
     own_docker.go_on()
-    assert len(own_docker.containers()) == 1
+    left = own_docker.containers()
+    assert len(left) == 1
     second = cluster.invoker(**own_docker.environment)
-    assert own_docker.containers() == set()
+    own_docker.wait_until_gone(left)
     assert second.end(signal.SIGTERM) == 0
 
 

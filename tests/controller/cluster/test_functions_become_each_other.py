@@ -30,7 +30,8 @@ from instar_controller.clients.plan_documents import PlanDocuments
 from instar_controller.clients.plan_views import DESIGN
 from instar_controller.clients.plans import key_of
 
-pytestmark = pytest.mark.system
+# The first test packs the models, and the first with Docker makes the image.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300, func_only=True)]
 
 KIND = "pytorch:2"
 X = 3  # what both functions are called with

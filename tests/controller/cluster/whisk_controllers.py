@@ -110,6 +110,7 @@ class Controller:
         self._sent: dict[str, Sent] = {}
         self.pings: list[dict[str, Any]] = []
         self.strange: list[bytes] = []  # what no controller could read
+        self._markers: set[tuple[str, str]] = set()  # our own, by topic
         self._is_over = threading.Event()
         # What is to be read instead, for the reader itself to do: a consumer cannot be told while it is asked.
         self._orders: queue.SimpleQueue[tuple[list[TopicPartition], threading.Event]] = queue.SimpleQueue()
@@ -190,6 +191,15 @@ class Controller:
         with self._changed:
             assert self._changed.wait_for(condition, wait_s), f"no {what} in {wait_s} s"
 
+    def hear_all(self) -> None:
+        """Hear all that was sent to it so far: a program that has ended has said its last words, but they may not
+        have been heard yet."""
+        marker = uuid.uuid4().hex
+        for topic in self._topics:
+            self._producer.produce(topic, json.dumps(marker).encode(), partition=0)
+        self._producer.poll(0)
+        self.wait(lambda: all((topic, marker) in self._markers for topic in self._topics), "marker of our own")
+
     def wait_for_ping(self, *, enabled: bool = True, invoker: int = 0) -> dict[str, Any]:
         """Wait for a ping from now on."""
         known = len(self.pings)
@@ -236,6 +246,9 @@ class Controller:
 
     def _hear(self, topic: str, value: bytes, heard_ns: int) -> None:
         message = json.loads(value)
+        if isinstance(message, str):
+            self._markers.add((topic, message))
+            return
         if topic != self._completed:
             self.pings.append(message)
             return
