@@ -67,6 +67,7 @@ class Outbox:
         self._numbers = itertools.count()
         self._waiting: list[tuple[int, Parcel]] = []  # a heap: what the bus did not take, oldest first
         self._under_way = 0
+        self._is_resending = False  # the oldest one is out of the heap, and not with the bus yet
         self._is_closed = False
         self.retried = 0
         self._again = threading.Thread(target=self._send_again, name="instar-outbox", daemon=True)
@@ -78,7 +79,7 @@ class Outbox:
         """Have it sent. Never raises."""
         with self._lock:
             number = next(self._numbers)
-            if self._waiting:
+            if self._waiting or self._is_resending:
                 heapq.heappush(self._waiting, (number, parcel))
                 return
             self._under_way += 1
@@ -171,9 +172,11 @@ class Outbox:
                     return
                 number, parcel = heapq.heappop(self._waiting)
                 self._under_way += 1
+                self._is_resending = True
                 before = self.retried
             self._hand_over(number, parcel)
             with self._lock:
+                self._is_resending = False
                 self._quiet.wait_for(lambda: self._is_closed or not self._under_way)
                 if self.retried == before:
                     pause_s = 0.0

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 
 import pytest
+from mortals import Death, MortalBus
 from rigs import ANSWERS, WAIT_S, Cluster
 
 from instar_controller.cluster_ports import TopicSettings
@@ -29,7 +31,7 @@ def test_in_order_although_the_bus_goes_and_comes(cluster: Cluster, outbox: Outb
         if number % 20 == 15:
             cluster.bus.come_back()
         outbox.send(Parcel(ANSWERS, value))
-    assert cluster.bus.wait_for(ANSWERS, len(sent)) == sent
+    assert cluster.bus.wait_for(ANSWERS, len(sent), timeout_s=WAIT_S) == sent
 
 
 def test_those_that_failed_together_keep_their_order(cluster: Cluster, outbox: Outbox) -> None:
@@ -40,7 +42,29 @@ def test_those_that_failed_together_keep_their_order(cluster: Cluster, outbox: O
     cluster.bus.release()
     outbox.send(Parcel(ANSWERS, b"4"))
     cluster.bus.come_back()
-    assert cluster.bus.wait_for(ANSWERS, 4) == [b"1", b"2", b"3", b"4"]
+    assert cluster.bus.wait_for(ANSWERS, 4, timeout_s=WAIT_S) == [b"1", b"2", b"3", b"4"]
+
+
+def test_who_sends_while_the_last_one_that_waits_is_being_sent_again_comes_after_it(cluster: Cluster) -> None:
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    class Hesitating(MortalBus):
+        def send(self, topic: str, value: bytes) -> Future[None]:
+            if threading.current_thread().name == "instar-outbox":
+                begun.set()
+                assert may_go_on.wait(WAIT_S)
+            return super().send(topic, value)
+
+    outbox = Outbox(Hesitating(cluster.bus, Death()), OutboxSettings(first_pause_s=0.002, longest_pause_s=0.01))
+    outbox.start()
+    cluster.bus.refuse(ANSWERS)
+    outbox.send(Parcel(ANSWERS, b"1"))
+    assert begun.wait(WAIT_S)
+    cluster.bus.accept(ANSWERS)
+    outbox.send(Parcel(ANSWERS, b"2"))
+    may_go_on.set()
+    assert outbox.close(WAIT_S) == 0
+    assert cluster.bus.sent(ANSWERS) == [b"1", b"2"]
 
 
 def test_it_says_when_the_bus_has_it(cluster: Cluster, outbox: Outbox) -> None:
@@ -51,7 +75,7 @@ def test_it_says_when_the_bus_has_it(cluster: Cluster, outbox: Outbox) -> None:
     assert outbox.waiting == 1
     cluster.bus.come_back()
     assert arrived.wait(WAIT_S)
-    assert outbox.waiting == 0
+    assert outbox.close(WAIT_S) == 0  # that it is none of those under way any more is noted after that was said
 
 
 def test_what_is_not_wanted_any_more_is_not_sent(cluster: Cluster, outbox: Outbox) -> None:
@@ -60,8 +84,9 @@ def test_what_is_not_wanted_any_more_is_not_sent(cluster: Cluster, outbox: Outbo
     cluster.bus.go_down()
     outbox.send(Parcel(ANSWERS, b"late", is_wanted=lambda: is_wanted, on_sent=settled.set))
     is_wanted = False
-    cluster.bus.come_back()
     assert settled.wait(WAIT_S)
+    cluster.bus.come_back()
+    assert outbox.close(WAIT_S) == 0
     assert cluster.bus.sent(ANSWERS) == []
 
 
