@@ -254,13 +254,13 @@ class Keeper:
                 pace = replace(pace, failures=self._pace.failures + 1)
         self._suspects.extend(suspects)
         again = {record.id for record in verdict.again} | {suspect.record.id for suspect in suspects}
+        set_aside = len(verdict.set_aside) + len(verdict.suspects) - len(suspects)
+        self._count(kept=verdict.kept, batches=1, retried=1 if again else 0, set_aside=set_aside)
         with self._changed:
             for record in batch:
                 if record.id not in again:
                     self._not_on_disk.pop(record.id, None)
             self._changed.notify_all()
-        set_aside = len(verdict.set_aside) + len(verdict.suspects) - len(suspects)
-        self._count(kept=verdict.kept, batches=1, retried=1 if again else 0, set_aside=set_aside)
         self._tell(answer, suspects, pace)
         self._pace = pace
         if pace.failures:
