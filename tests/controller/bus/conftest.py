@@ -22,7 +22,7 @@ def bus(request: pytest.FixtureRequest) -> Iterator[Bus]:
         made: Bus = MemoryBus()
     else:
         broker: Broker = request.getfixturevalue("broker")
-        made = KafkaBus(KafkaSettings(broker.hosts, max_request_bytes=10_000, answer_s=5.0))
+        made = KafkaBus(KafkaSettings(broker.hosts, max_request_bytes=10_000, answer_s=30.0))
     with closing(made):
         yield made
 
