@@ -71,7 +71,7 @@ class Faults:
                 self._is_held = False
                 self._changed.notify_all()
 
-    def wait_for_calls(self, count: int, *, timeout_s: float = 10.0) -> None:
+    def wait_for_calls(self, count: int, *, timeout_s: float = 60.0) -> None:
         """Return when this many calls have been made, ever."""
         with self._changed:
             if not self._changed.wait_for(lambda: self.calls >= count, timeout_s):

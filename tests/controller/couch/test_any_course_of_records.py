@@ -12,8 +12,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import pytest
 from activations import activation, id_of
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 from shelves import DelicateShelf
@@ -25,6 +26,8 @@ from instar_controller.clients.spool import SET_ASIDE
 from instar_controller.engines.keeper import Keeper
 from instar_controller.errors import StoreError
 from instar_controller.policies.keeping import Patience
+
+pytestmark = pytest.mark.timeout(400)  # where the disk is slow
 
 PATIENCE = Patience(batch_records=8, batch_bytes=4000, interval_s=0, first_wait_s=0, longest_wait_s=0)
 POISONS = ["refuses", "unsettled", "rejects", "stumbles"]
@@ -171,5 +174,7 @@ class Courses(RuleBasedStateMachine):
             self.set_aside |= {json.loads(line)["id"] for line in file.read_text(encoding="utf-8").splitlines()}
 
 
-Courses.TestCase.settings = settings(max_examples=100, stateful_step_count=25, deadline=None)
+Courses.TestCase.settings = settings(
+    max_examples=100, stateful_step_count=25, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 TestAnyCourseOfRecords = Courses.TestCase

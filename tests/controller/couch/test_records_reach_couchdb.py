@@ -31,14 +31,22 @@ from instar_controller.policies.keeping import (
     Unsettled,
 )
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 QUICK = Patience(interval_s=0.01, first_wait_s=0.01, longest_wait_s=0.05)
+LIMIT_S = 1.0  # for a database that is too slow
+WAIT_S = 60.0  # for all that is sure to happen
 
 
 @pytest.fixture
-def records(faulty_database: FaultyProxy, databases: Databases) -> Iterator[CouchRecords]:
-    settings = CouchSettings(port=faulty_database.port, username=USERNAME, password=PASSWORD, timeout_s=0.5)
+def records(
+    request: pytest.FixtureRequest, faulty_database: FaultyProxy, databases: Databases
+) -> Iterator[CouchRecords]:
+    """They wait for a slow database only for a moment, if it is that which the test is about."""
+    callspec = getattr(request.node, "callspec", None)
+    faults = [] if callspec is None else callspec.params.get("faults", [])
+    timeout_s = LIMIT_S if any(isinstance(fault, Delay | Trickle) for fault in faults) else WAIT_S
+    settings = CouchSettings(port=faulty_database.port, username=USERNAME, password=PASSWORD, timeout_s=timeout_s)
     with contextlib.closing(Connection(settings)) as connection:
         yield CouchRecords(Database(connection, databases.activations), SystemClock())
 
@@ -84,7 +92,7 @@ def test_no_failure_loses_or_doubles_a_record(
         keeper.put_activation(activation(number))
         if number % 10 == 9:
             faulty_database.wait_for_requests(number // 10)
-    keeper.close(deadline_s=20)
+    keeper.close(deadline_s=WAIT_S)
     assert_stored(databases, 40)
     assert keeper.counts().set_aside == 0
 
@@ -98,7 +106,7 @@ def test_a_database_that_goes_and_comes_back_gets_everything(
             faulty_database.go_down()
         if number == 20:
             faulty_database.come_back()
-    keeper.close(deadline_s=20)
+    keeper.close(deadline_s=WAIT_S)
     assert_stored(databases, 30)
 
 
@@ -109,11 +117,12 @@ def test_what_a_database_that_is_down_did_not_get_is_written_by_the_next_process
     for number in range(30):
         keeper.put_activation(activation(number))
     keeper.close(deadline_s=0.2)
+    keeper._thread.join(WAIT_S)  # it may have been about to ask once more
     faulty_database.come_back()
     assert_stored(databases, 0)
     following = Keeper(records, Spool(tmp_path), SystemClock(), patience=QUICK)
     following.start()
-    following.close(deadline_s=20)
+    following.close(deadline_s=WAIT_S)
     assert_stored(databases, 30)
 
 
@@ -125,7 +134,7 @@ def test_a_record_that_a_validation_forbids_is_set_aside_and_the_others_are_stor
     forbidden = frozenset(number for number in range(40) if activation(number).start % 10 == 3)
     for number in range(40):
         keeper.put_activation(activation(number))
-    keeper.close(deadline_s=20)
+    keeper.close(deadline_s=WAIT_S)
     assert_stored(databases, 40, but=forbidden)
     assert keeper.counts().set_aside == len(forbidden) == 4
     notes = (tmp_path / SET_ASIDE).read_text(encoding="utf-8")
@@ -142,7 +151,7 @@ def test_a_record_for_which_whole_batches_are_refused_is_set_aside(
     for number in range(20):
         keeper.put_activation(activation(number))
     keeper.start()
-    keeper.close(deadline_s=20)
+    keeper.close(deadline_s=WAIT_S)
     assert_stored(databases, 20)
     assert keeper.counts().set_aside == 1
 
@@ -227,7 +236,7 @@ def test_a_kill_loses_no_record_that_was_taken(
         begin = (said[-1] if said else int(line)) + 1
     following = Keeper(records, Spool(tmp_path), SystemClock(), patience=QUICK)
     following.start()
-    following.close(deadline_s=30)
+    following.close(deadline_s=WAIT_S)
     # The one that was being put when the process was killed may be there or not.
     documents = databases.server.documents(databases.activations)
     assert {id_of(number) for number in range(begin)} <= set(documents) <= {id_of(n) for n in range(begin + 1)}
