@@ -142,7 +142,7 @@ class MemoryBus:
         with self._changed:
             return [message.value for log in self._topics[topic].logs for message in log]
 
-    def wait_for(self, topic: str, count: int, *, timeout_s: float = 5.0) -> list[bytes]:
+    def wait_for(self, topic: str, count: int, *, timeout_s: float = 60.0) -> list[bytes]:
         """The same, once there are so many. Raises `TimeoutError`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.sent(topic)) >= count, timeout_s):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from rigs import TALKING, Cluster, Life, kinds_of
+from rigs import TALKING, WAIT_S, Cluster, Life, kinds_of
 
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
@@ -83,9 +83,9 @@ def test_a_result_that_no_message_can_carry_is_sent_as_its_id(
 
 
 def test_a_bus_that_goes_away_loses_no_answer(cluster: Cluster, node: Life) -> None:
-    cluster.put_action(code="def main(args):\n    reached.set()\n    gate.wait(30)\n    return args\n")
+    cluster.put_action(code="def main(args):\n    reached.set()\n    gate.wait(60)\n    return args\n")
     id = cluster.send(content={"n": 1})
-    assert cluster.world["reached"].wait(10)  # type: ignore[attr-defined]
+    assert cluster.world["reached"].wait(WAIT_S)  # type: ignore[attr-defined]
     cluster.bus.go_down()
     cluster.world["gate"].set()  # type: ignore[attr-defined]
     node.written.wait_for(1)

@@ -46,6 +46,8 @@ from instar_controller.policies.keeping import Patience
 from instar_controller.whisk.acks import CombinedMessage, ResultMessage
 from instar_controller.whisk.wire_activation import WireActivation
 
+pytestmark = pytest.mark.timeout(400)  # where the disk is slow
+
 CODE = """
 def main(args):
     ran(args["id"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -66,15 +67,26 @@ def test_the_last_word_is_that_it_goes(health: Cluster, make_pinging: list[Pingi
     assert not pinging.is_enabled
 
 
+def wait_until_held(health: Cluster, count: int) -> None:
+    until_s = time.monotonic() + WAIT_S
+    while len(health.bus._held or ()) < count:
+        assert time.monotonic() < until_s
+        time.sleep(0.001)
+
+
 def test_a_bus_that_is_down_gets_no_heap_of_pings(health: Cluster, make_pinging: list[Pinging]) -> None:
     health.bus.hold()
     pinging = begin(health, make_pinging, 0.001)
+    wait_until_held(health, 1)
     pinging.disable()  # news is sent all the same
+    wait_until_held(health, 2)
+    pinging.enable()
+    wait_until_held(health, 3)
+    time.sleep(0.05)  # it was time for another one often enough
+    assert len(health.bus._held or ()) == 3
     health.bus.release()
-    first = [ping.is_enabled for ping in said(health, 1)]
-    assert len(first) <= 3
+    assert [ping.is_enabled for ping in said(health, 4)[:4]] == [True, False, True, True]
     health.bus.go_down()
     health.bus.come_back()
-    pinging.enable()
     before = len(health.bus.sent(HEALTH))
     assert said(health, before + 2)[-1].is_enabled

@@ -23,6 +23,8 @@ from instar_controller.errors import BusError, StoreError
 from instar_controller.policies import offsets
 from instar_controller.policies.offsets import Place
 
+pytestmark = pytest.mark.timeout(400)  # where the disk is slow
+
 QUICKLY_S, SLOWLY_S = 0.1, 1.0
 
 
