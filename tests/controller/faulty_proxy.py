@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, TypeAlias
 
+from free_ports import free_port
+
 _HOST = "127.0.0.1"
 _PIECE = 1 << 16
 _HOP_BY_HOP = ("connection", "keep-alive", "transfer-encoding", "content-length", "host")
@@ -97,7 +99,7 @@ class FaultyProxy:
     def __init__(self, target: tuple[str, int]) -> None:
         self.target = target
         self.host = _HOST
-        self.port = 0
+        self.port = free_port(_HOST)
         self.requests: list[tuple[str, str]] = []  # method and target of each, in the order in which they came
         self.ended = threading.Event()
         self._changed = threading.Condition()
@@ -147,14 +149,13 @@ class FaultyProxy:
             self._changed.wait_for(lambda: not self._open, 5)
 
     def come_back(self) -> None:
-        """Take connections again, on the port that was first chosen."""
+        """Take connections again, on the same port."""
         proxy = self
 
         class Handler(_Handler):
             owner = proxy
 
         self._server = _Server((_HOST, self.port), Handler)
-        self.port = self._server.server_address[1]
         threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.02}, name="faulty-proxy", daemon=True
         ).start()
@@ -183,8 +184,10 @@ class FaultyProxy:
 
     @contextlib.contextmanager
     def has_open(self, connection: socket.socket) -> Iterator[None]:
-        """A connection that has to break when this goes down."""
+        """A connection that has to break when this goes down. Raises `ConnectionAbortedError` if it has."""
         with self._changed:
+            if self._server is None:  # it was taken just before
+                raise ConnectionAbortedError("the proxy is down")
             self._open.add(connection)
         try:
             yield
@@ -196,6 +199,7 @@ class FaultyProxy:
 
 class _Server(ThreadingHTTPServer):
     allow_reuse_address = True
+    request_queue_size = 128  # with the library's 5, one that comes when many do waits for a second and more
     daemon_threads = True
     block_on_close = False
 

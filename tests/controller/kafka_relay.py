@@ -151,9 +151,9 @@ class KafkaRelay:
     def _pass(self, near: socket.socket) -> None:
         far = socket.socket()
         with near, far, contextlib.suppress(OSError, EOFError):
-            if self._is_broken:
-                return
-            with self._changed:
+            with self._changed:  # whoever breaks off finds it, or it finds that all is broken off
+                if self._is_broken:
+                    return
                 self._ends |= {near, far}
             try:
                 far.connect(self._broker)

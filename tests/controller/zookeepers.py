@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -20,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from free_ports import free_port
 from kazoo.client import KazooClient
 
 JARS = Path("/usr/share/java")
@@ -27,7 +27,7 @@ CLASSPATH = (JARS / "zookeeper.jar", JARS / "slf4j-nop.jar")  # the former names
 SERVER = "org.apache.zookeeper.server.ZooKeeperServerMain"
 HOST = "127.0.0.1"
 UP_S = 90.0  # most time that a Java machine takes to answer, on two processors that others use, too
-PORTS = 5  # that are tried: another program may take one between our choice and the server's start
+TRIES = 5  # to start it: another program may have its port by then
 PR_SET_PDEATHSIG = 1
 
 
@@ -35,8 +35,8 @@ class NoZooKeeper(Exception):
     """There is no ZooKeeper on this machine; says what is missing."""
 
 
-class PortTaken(Exception):
-    """Somebody else has the port that was chosen."""
+class Ended(NoZooKeeper):
+    """It has ended before it answered. It does not say why; somebody else may have its port."""
 
 
 class ZooKeeper:
@@ -46,12 +46,12 @@ class ZooKeeper:
         _look_for_java()
         self._folder = folder
         self._log = folder / "zookeeper.log"
-        for left in reversed(range(PORTS)):
-            self._port = _free_port()
+        for left in reversed(range(TRIES)):
+            self._port = free_port(HOST)
             try:
                 self._process = self._start()
                 break
-            except PortTaken:
+            except Ended:
                 if not left:
                     raise
         self.address = f"{HOST}:{self._port}"
@@ -80,11 +80,11 @@ class ZooKeeper:
 
     def restart(self) -> None:
         """Start it again on the same port, after `kill`; with all that it had."""
-        for left in reversed(range(PORTS)):
+        for left in reversed(range(TRIES)):
             try:
                 self._process = self._start()
                 return
-            except PortTaken:  # by a connection that passes
+            except Ended:
                 if not left:
                     raise
                 time.sleep(1.0)
@@ -92,6 +92,7 @@ class ZooKeeper:
     def pause(self) -> None:
         """Have it do nothing, with its connections open."""
         os.kill(self._process.pid, signal.SIGSTOP)
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)  # the last of its threads has stopped, too
 
     def resume(self) -> None:
         os.kill(self._process.pid, signal.SIGCONT)
@@ -100,7 +101,7 @@ class ZooKeeper:
         self.kill()
 
     def _start(self) -> subprocess.Popen[bytes]:
-        """Start it; it answers when this returns. Raises `NoZooKeeper` with its last words, or `PortTaken`."""
+        """Start it; it answers when this returns. Raises `NoZooKeeper` with its last words."""
         settings = {
             "dataDir": self._folder / "data",
             "clientPortAddress": HOST,
@@ -135,14 +136,12 @@ class ZooKeeper:
         while not _is_serving(self._port):
             said = self._log.read_text(errors="replace")[-2000:]
             if (status := process.poll()) is not None:
-                if "Address already in use" in said:
-                    raise PortTaken(self._port)
-                raise NoZooKeeper(f"ZooKeeper has ended with status {status}: {said}")
+                raise Ended(f"ZooKeeper has ended with status {status}: {said}")
             if time.monotonic() > deadline_s:
                 raise NoZooKeeper(f"ZooKeeper does not answer at {HOST}:{self._port} within {UP_S:g} s: {said}")
             time.sleep(0.05)
         if process.poll() is not None:
-            raise PortTaken(self._port)  # somebody else's ZooKeeper has answered
+            raise Ended(f"somebody else's ZooKeeper has answered at {HOST}:{self._port}")
 
 
 @pytest.fixture(scope="session")
@@ -182,15 +181,6 @@ def _is_serving(port: int) -> bool:
             return connection.recv(4096).startswith(b"Zookeeper version")
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    """One that is no connection's own end, either: systems take those from above."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.bind((HOST, port))
-            return port
 
 
 def _end_with_parent() -> None:
