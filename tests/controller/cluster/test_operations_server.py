@@ -16,6 +16,7 @@ from instar_controller.errors import SettingsError
 from instar_controller.operations import Operations, OperationsServer
 
 RECORDED = Path(__file__).parents[2] / "recorded" / "invoker-server.json"
+WAIT_S = 60.0  # for an answer, on a machine that may stand still for a while
 PROOF = {"Authorization": "Basic " + base64.b64encode(b"invoker.user:invoker.pass").decode()}
 
 
@@ -42,7 +43,7 @@ class Asked:
         )
 
     def ask(self, method: str, target: str, headers: dict[str, str] | None = None) -> tuple[int, Any, str]:
-        connection = http.client.HTTPConnection(self.server.url.removeprefix("http://"), timeout=5)
+        connection = http.client.HTTPConnection(self.server.url.removeprefix("http://"), timeout=WAIT_S)
         try:
             connection.request(method, target, headers=headers or {})
             answer = connection.getresponse()

@@ -8,7 +8,7 @@ import pytest
 from clusters import Cluster
 from whisk_controllers import now_ms
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 FAILING = "def main(args):\n    return {'error': 'as asked'}\n"
 

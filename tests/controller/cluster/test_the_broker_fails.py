@@ -8,18 +8,20 @@ when they have gone. What did not happen is told by what came later.
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from brokers import Broker
 from clusters import MEETING, Cluster
+from confluent_kafka import KafkaError, KafkaException
 from databases import Databases
 from meetings import Meeting
-from programs import RunningProgram
+from programs import WAIT_S, RunningProgram
 from whisk_controllers import Sent
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 READER = "instar_controller.clients.kafka.subscription"
 PATIENT = {"INSTAR_FENCE": "60", "INSTAR_DEAD": "120"}  # nobody is given up, however slow the machine
@@ -39,7 +41,19 @@ def cluster(own_broker: Broker, databases: Databases, tmp_path: Path) -> Iterato
 
 def echo(cluster: Cluster, count: int) -> list[Sent]:
     """Send so many, which answer what they are asked."""
-    return [cluster.controller.invoke("guest/echo", {"n": n}) for n in range(count)]
+    return [_invoke(cluster, {"n": n}) for n in range(count)]
+
+
+def _invoke(cluster: Cluster, content: dict[str, int]) -> Sent:
+    """A controller's client that has learnt that there is no topic sends nothing, until it looks again."""
+    until_s = time.monotonic() + WAIT_S
+    while True:
+        try:
+            return cluster.controller.invoke("guest/echo", content)
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError._UNKNOWN_TOPIC or time.monotonic() > until_s:
+                raise
+            time.sleep(0.1)
 
 
 def begin(cluster: Cluster, meeting: Meeting) -> Sent:
@@ -50,25 +64,30 @@ def begin(cluster: Cluster, meeting: Meeting) -> Sent:
 
 
 def empty(cluster: Cluster, broker: Broker) -> None:
-    """The broker is killed, and comes back without anything; the controller makes its topics again."""
+    """The broker is killed, and comes back without anything; the controller makes its topics again, and whoever reads
+    the invoker's makes that: before this, messages to it would be lost, as the controller's own client gives them up.
+    """
     with cluster.controller.deaf() as topics:
         broker.kill()
         broker.relay.hold_fetches()  # so that whoever asks for an old place finds it there by chance
         broker.restart()
         for topic in topics:
             broker.make(topic)
+    broker.wait_for_topic("invoker0")
 
 
 def have_run(cluster: Cluster, sent: Iterable[Sent]) -> None:
+    """Wait for all that is said of them: of a broker that goes, or loses a topic, nobody would hear the rest."""
     for each in sent:
         assert cluster.controller.result(each).keys() == {"n"}
+        cluster.controller.completion(each)
 
 
 def end(cluster: Cluster, sent: Iterable[Sent], *programs: RunningProgram) -> None:
     """All of them end well; and each activation has one completion, one result and one record."""
     for program in programs:
         assert program.end(signal.SIGTERM) == 0
-    cluster.controller.flush()
+    cluster.controller.hear_all()
     for each in sent:
         assert (len(each.completions), len(each.results)) == (1, 1), each
     assert set(cluster.records()) == {each.id for each in sent}
@@ -162,7 +181,8 @@ def test_an_outage_beyond_the_fence_is_answered_for_by_the_dispatcher(cluster: C
     assert cluster.controller.completion(begun).message["isSystemError"] is True
     assert begun.response[1] == {"error": "The node that ran the action was lost."}
     have_run(cluster, waiting)
-    assert dispatcher.metric("instar_dispatched", what="lost_nodes") == 1
+    # More than one where the machine stands still for so long that a later life is not heard, either.
+    assert (dispatcher.metric("instar_dispatched", what="lost_nodes") or 0) >= 1
     assert dispatcher.metric("instar_dispatched", what="failed") == 1
     end(cluster, [begun, *waiting], dispatcher, node)
 
@@ -176,6 +196,8 @@ def test_behind_a_dispatcher_an_emptied_broker_loses_and_doubles_nothing(
     have_run(cluster, early)
     with Meeting() as meeting:
         begun = begin(cluster, meeting)
+        # A node says once that something is done: of what a broker has taken and lost nobody hears.
+        dispatcher.wait_for_metric(lambda count: count == 3, "instar_dispatched", what="finished")
         empty(cluster, own_broker)
         own_broker.relay.release_fetches()
         late = echo(cluster, 8)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instar_controller.engines import numbering as engine
@@ -13,6 +13,9 @@ from instar_controller.errors import SettingsError, StoreError
 from instar_controller.policies import numbering
 from instar_controller.policies.numbering import Entry, Known, Roll
 from instar_controller.whisk import invoker_numbers
+
+# How long an example takes is the machine's business, which may stand still for a while.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def roll(_count: int | None = None, /, **known: int | None) -> Roll:
@@ -28,6 +31,7 @@ def test_a_number_is_written_as_a_stock_invoker_writes_it(number: int, hexadecim
     assert invoker_numbers.decode(bytes.fromhex(hexadecimal)) == number
 
 
+@unhurried
 @given(st.integers(0, invoker_numbers.MOST))
 def test_what_is_written_is_read(number: int) -> None:
     assert invoker_numbers.decode(invoker_numbers.encode(number)) == number
@@ -176,6 +180,7 @@ def test_a_number_given_by_hand_is_kept() -> None:
 
 # Invariant: whatever was there, by whatever hand, nobody gets a number that somebody else has, and what one has
 # got one keeps.
+@unhurried
 @given(
     st.dictionaries(st.sampled_from("abcdef"), st.none() | st.integers(0, 7)),
     st.lists(st.tuples(st.sampled_from("abcdefgh"), st.none() | st.integers(0, 7)), max_size=8),
