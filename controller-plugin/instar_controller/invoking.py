@@ -209,8 +209,9 @@ def _work(settings: InvokerSettings, environment: Mapping[str, str], announce: A
         parts.stopping.wait()
         parts.health.end()
         parts.gate.close()
-        announce(Draining(program.drain_s))
         role.stop()
+        node.stop()
+        announce(Draining(program.drain_s))
 
 
 def _slate(settings: InvokerSettings, topic: str) -> SlateFile | None:

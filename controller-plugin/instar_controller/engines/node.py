@@ -93,10 +93,14 @@ class Node:
         self.outbox.start()
         self.intake.start()
 
+    def stop(self) -> None:
+        """Read no more from here on: what is in the topic stays there for the next one."""
+        self.intake.stop()
+
     def close(self, *, drain_s: float) -> None:
         """Take on no more, let what runs run for so long, give up the rest, and let the answers leave."""
         until_s = time.monotonic() + drain_s
-        self.intake.stop()
+        self.stop()
         self.intake.wait_until_finished(drain_s)
         self._engine.close(drain_s=max(0.0, until_s - time.monotonic()), interrupted=of_failed_start(INTERRUPTED))
         left = self.outbox.close(self._settings.answers_s)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from instar_controller.engines.dispatcher import Dispatcher
 from instar_controller.engines.pinging import Pinging
+from instar_controller.engines.tally import Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -68,12 +69,9 @@ class Registration:
             self._thread.join()
 
     def _run(self) -> None:
-        while self._dispatcher.snapshot().nodes_alive == 0:
-            if self._is_over.wait(self._settings.look_s):
-                return
-        if self._is_over.wait(self._settings.gather_s):
+        nodes = self._gathered()
+        if nodes is None:
             return
-        nodes = self._dispatcher.snapshot()
         logger.info("the nodes that are alive: %s, with %s MB", nodes.nodes_alive, nodes.memory_mb)
         pinging = self._make(nodes.memory_mb)
         pinging.start()
@@ -86,3 +84,16 @@ class Registration:
                 logger.warning("controllers may send no work: %s nodes are alive", alive)
                 pinging.disable()
         pinging.close()
+
+    def _gathered(self) -> Snapshot | None:
+        """The nodes, once some are alive and were for a moment: those that were heard may have gone since, or be
+        silent just now, and no memory at all would be told for good. None if it is over before."""
+        while True:
+            while self._dispatcher.snapshot().nodes_alive == 0:
+                if self._is_over.wait(self._settings.look_s):
+                    return None
+            if self._is_over.wait(self._settings.gather_s):
+                return None
+            nodes = self._dispatcher.snapshot()
+            if nodes.nodes_alive:
+                return nodes

@@ -65,6 +65,13 @@ class RunningProgram:
             time.sleep(0.1)
         return value
 
+    def wait_until_ready(self) -> None:
+        """Ask until it says so: for a moment it may not have heard of something that is there."""
+        deadline_s = time.monotonic() + WAIT_S
+        while (answer := self.ask("/readyz")) != (200, "ok"):
+            assert time.monotonic() < deadline_s, f"after {WAIT_S} s it says: {answer}"
+            time.sleep(0.1)
+
     def wait(self, wait_s: float = WAIT_S) -> int:
         """Wait for its end; its exit status."""
         status = self.process.wait(wait_s)

@@ -25,7 +25,7 @@ def test_activations_are_shared_among_nodes_and_answered_in_the_dispatchers_name
     for sent in both:
         assert cluster.controller.completion(sent).message["instance"]["instance"] == 0
         assert sent.response == (0, {"met": True})
-    assert dispatcher.ask("/readyz") == (200, "ok")
+    dispatcher.wait_until_ready()
     assert dispatcher.metric("instar_dispatched", what="sent") == 2
     assert dispatcher.end(signal.SIGTERM) == 0
     assert [node.end(signal.SIGTERM) for node in nodes] == [0, 0]
