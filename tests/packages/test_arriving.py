@@ -160,11 +160,14 @@ def test_what_goes_wrong_is_told_to_the_run_and_the_next_one_begins_afresh(
     x = torch.randn(2, 40)
     model = live.LiveModel(bringing.prepared, bringing.begin, load.bind)
     with running(model, x) as found:
+        assert bringing.waited_for.wait(60)  # a run that begins after a failure has them brought afresh
         bringing.bring(0)
         bringing.fail(DigestError("chunk 1 is another one"))
     assert str(found[0]) == "chunk 1 is another one"
     assert not model.is_ready and bringing.begun == 1
+    bringing.waited_for.clear()
     with running(model, x) as found:
+        assert bringing.waited_for.wait(60)
         for chunk in bringing.chunks[1:]:
             bringing.bring(chunk)
     assert bringing.begun == 2

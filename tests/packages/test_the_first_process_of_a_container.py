@@ -18,14 +18,15 @@ pytestmark = pytest.mark.skipif(
 
 # The command `slow` takes for ever to be imported.
 SLOW = """
-import signal
+import time
 from instar.commands import main
 
 class Slow:
     name = "slow"
     def load(self):
         print("importing", flush=True)
-        signal.pause()
+        while True:
+            time.sleep(0.1)
 
 main.metadata.entry_points = lambda group: [Slow()]
 raise SystemExit(main.main(["slow"]))
