@@ -18,7 +18,6 @@ import signal
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -204,7 +203,8 @@ def _kill(subject: Subject, fate: Fate, moment: str) -> Iterator[None]:
     if fate.victim is None or fate.moment != moment:
         yield
         return
-    timer = threading.Timer(fate.delay_s, _strike, (subject, fate.victim))
+    before = subject.processes()  # while nothing forks: at first a child has its parent's name
+    timer = threading.Timer(fate.delay_s, _strike, (subject, fate.victim, before))
     timer.start()
     try:
         yield
@@ -212,18 +212,6 @@ def _kill(subject: Subject, fate: Fate, moment: str) -> Iterator[None]:
         timer.join()
 
 
-def _strike(subject: Subject, victim: str) -> None:
+def _strike(subject: Subject, victim: str, before: dict[str, int]) -> None:
     with contextlib.suppress(KeyError, OSError):  # a worker may not have been born yet, or have died
-        pid = subject.processes()[victim]
-        while _name(parent := _parent(pid)) == _name(pid):
-            pid = parent  # a child that was forked just now still has the zygote's name
-        os.kill(pid, signal.SIGKILL)
-
-
-def _name(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text()
-
-
-def _parent(pid: int) -> int:
-    fields = Path(f"/proc/{pid}/stat").read_text()
-    return int(fields[fields.rindex(")") + 2 :].split()[1])
+        os.kill(before.get(victim) or subject.processes()[victim], signal.SIGKILL)

@@ -9,6 +9,7 @@ a mapping.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from tests.survival.subjects import Subject
 
 WARM_UP = 300  # runs after which caches are full and the pages that a fork shares have been written to
+REST_S = 30  # by then everything is over that goes on when a run is answered
+LOOK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,14 +33,29 @@ class Size:
         return Size(self.mib - before.mib, self.descriptors - before.descriptors, self.mappings - before.mappings)
 
 
-def measure(subject: Subject, call: Callable[[int], None], *, runs: int, warm_up: int = WARM_UP) -> Size:
-    """By how much a container has grown after `runs` more calls of its function than `warm_up`."""
+def measure(
+    subject: Subject,
+    call: Callable[[int], None],
+    *,
+    runs: int,
+    warm_up: int = WARM_UP,
+    come_to_rest: Callable[[], object] = lambda: None,
+) -> Size:
+    """By how much a container has grown after `runs` more calls of its function than `warm_up`.
+
+    `come_to_rest` waits for what it does in idle moments.
+    """
     for number in range(warm_up):
         call(number)
+    come_to_rest()
     before = size(subject)
     for number in range(runs):
         call(warm_up + number)
-    return size(subject).since(before)
+    come_to_rest()
+    deadline_s = time.monotonic() + REST_S
+    while (grown := size(subject).since(before)).descriptors > 0 and time.monotonic() < deadline_s:
+        time.sleep(LOOK_S)  # the proxy closes a connection after its client has
+    return grown
 
 
 def size(subject: Subject) -> Size:

@@ -6,6 +6,7 @@ that breaks off is none.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -49,8 +50,10 @@ def ask(subject: Subject, path: str, document: Any, *, method: str = "POST") -> 
             connection.sendall(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
             while piece := connection.recv(1 << 16):
                 found += piece
-    except ConnectionError:
-        pass
+    except OSError as error:
+        # A container of an engine that has ended takes its address with it.
+        if not isinstance(error, ConnectionError) and error.errno != errno.EHOSTUNREACH:
+            raise
     lines, end, content = found.partition(b"\r\n\r\n")
     if not end:
         return None
