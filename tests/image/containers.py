@@ -25,11 +25,13 @@ from docker.errors import APIError, NotFound
 from docker.models.containers import Container as Handle
 from docker.types import LogConfig, Ulimit
 
-from tests.runtime.containers import GONE_S, ROLES, Exchange
+from tests.runtime.containers import ROLES, Exchange
 
 PORT = 8080
-LOG_S = 10  # the engine's log is that late at most
-RETRY_S = 0.02  # between attempts to connect
+ANSWER_S = 60  # most time that an answer takes; the first one waits for the boot
+LOG_S = 60  # the engine's log is that late at most
+END_S = 60  # a container that takes longer to end has not ended
+RETRY_S = 0.02  # between attempts to connect, or to see what has just ended
 MIB = 1 << 20
 LABEL = "instar.test"
 LIMIT_MIB = 512
@@ -74,7 +76,7 @@ class ImageContainer:
             raise
 
     def send(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, timeout_s: float = 30
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, timeout_s: float = ANSWER_S
     ) -> Exchange:
         """One request on a connection of its own, as OpenWhisk does it; retried while nobody listens."""
         before = [stream.end() for stream in self._streams]
@@ -85,7 +87,7 @@ class ImageContainer:
         out, err = (stream.text(at) for stream, at in zip(self._streams, before, strict=True))
         return Exchange(response.status, data, dict(response.getheaders()), out, err)
 
-    def post(self, path: str, document: Any, *, timeout_s: float = 30) -> Exchange:
+    def post(self, path: str, document: Any, *, timeout_s: float = ANSWER_S) -> Exchange:
         return self.send("POST", path, json.dumps(document).encode(), timeout_s=timeout_s)
 
     def init(self, code: str | bytes | None, **value: Any) -> Exchange:
@@ -94,7 +96,7 @@ class ImageContainer:
         defaults = {"name": "act", "main": "main", "binary": isinstance(code, bytes), "code": text}
         return self.post("/init", {"value": defaults | value})
 
-    def run(self, value: Any = None, *, timeout_s: float = 30, **context: Any) -> Exchange:
+    def run(self, value: Any = None, *, timeout_s: float = ANSWER_S, **context: Any) -> Exchange:
         return self.post("/run", {"value": {} if value is None else value} | context, timeout_s=timeout_s)
 
     def processes(self) -> dict[str, int]:
@@ -112,7 +114,7 @@ class ImageContainer:
 
     def await_end(self) -> int:
         """Wait until the container has ended; its exit code."""
-        return int(self.handle.wait(timeout=GONE_S)["StatusCode"])
+        return int(self.handle.wait(timeout=END_S)["StatusCode"])
 
     def close(self) -> None:
         with contextlib.suppress(NotFound):
@@ -133,14 +135,18 @@ class ImageContainer:
                     raise
 
     def _top(self) -> list[tuple[int, str]]:
-        try:
-            rows = self.handle.top(ps_args="-eo pid,comm")["Processes"] or []  # none when it is just ending
-        except APIError:
-            self.handle.reload()
-            if self.handle.status == "exited":
-                return []
-            raise
-        return [(int(pid), name) for pid, name in rows]
+        deadline = time.monotonic() + END_S
+        while True:
+            try:
+                rows = self.handle.top(ps_args="-eo pid,comm")["Processes"] or []  # none when it is just ending
+                return [(int(pid), name) for pid, name in rows]
+            except APIError:  # nor can it be looked at then, for a moment in which the engine still calls it running
+                self.handle.reload()
+                if self.handle.status == "exited":
+                    return []
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(RETRY_S)
 
 
 class _Stream:

@@ -29,7 +29,7 @@ from deploy.image.names import ROOT
 
 DATA = ROOT / "build" / "engine"
 UP_S = 60  # most time that an engine takes to answer
-DOWN_S = 30  # most time that it takes to end its containers
+DOWN_S = 60  # most time that it takes to end its containers
 STORAGE = ("overlay2", "vfs")
 PR_SET_PDEATHSIG = 1
 

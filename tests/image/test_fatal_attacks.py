@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.image.conftest import Start
-from tests.image.containers import ImageContainer
+from tests.image.containers import ANSWER_S, ImageContainer
 from tests.runtime import attacks
 from tests.runtime.attacks import PLAIN, dies, do
 from tests.runtime.containers import await_end
@@ -102,13 +102,13 @@ def test_nothing_of_a_function_that_dies_is_left(function: ImageContainer) -> No
     assert found[0] == 3
     assert len(left(function)) >= 4 and ipc(function) == [1, 1, 1]
     assert function.processes().keys() == OURS | {"worker"} and len(function.group()) == 8
-    with socket.create_connection((function.address, 9999), timeout=5):
+    with socket.create_connection((function.address, 9999), timeout=ANSWER_S):
         pass
     dies(function, "os._exit(3)")
     assert len(function.group()) == 4
     assert left(function) == [] and ipc(function) == [0, 0, 0]
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection((function.address, 9999), timeout=5)
+        socket.create_connection((function.address, 9999), timeout=ANSWER_S)
 
 
 # The handler's namespace goes with the run; this keeps the socket for the function's life.
@@ -139,7 +139,7 @@ def test_a_function_may_have_so_many_processes_and_no_more(start: Start) -> None
             refused = error
     value = [len(children), refused.strerror]
     """
-    count, text = do(container, textwrap.dedent(program))
+    count, text = do(container, textwrap.dedent(program), timeout_s=ANSWER_S)
     assert text == "Resource temporarily unavailable" and 90 < count <= 100  # half, and one is the worker
     dies(container, "os._exit(3)")
     assert len(container.group()) == 4
@@ -150,16 +150,25 @@ def test_processes_that_a_function_detaches_and_that_end_are_forgotten(start: St
     container = start(pids_limit=100, labels=LABELS)
     assert container.init(PLAIN).status == 200
     program = """
+    def fork():
+        'They are forgotten as soon as somebody gets round to it, and until then they count.'
+        while True:
+            try:
+                return os.fork()
+            except BlockingIOError:
+                time.sleep(0.01)
+
     for value in range(1, 101):
-        if os.fork() == 0:
-            if os.fork() == 0:
+        if fork() == 0:
+            if fork() == 0:
                 os._exit(0)
             os._exit(0)
         os.wait()
     """
-    assert do(container, textwrap.dedent(program)) == 100
+    assert do(container, textwrap.dedent(program), timeout_s=ANSWER_S) == 100
 
 
+@pytest.mark.timeout(300, func_only=True)  # a boot beside it takes its time
 def test_a_fork_bomb_starves_nobody_and_ends_with_its_container(start: Start) -> None:
     """Every process of it forks for ever."""
     function = start(memory_mib=2048, pids_limit=200, labels=LABELS)
@@ -169,9 +178,11 @@ def test_a_fork_bomb_starves_nobody_and_ends_with_its_container(start: Start) ->
     # The proxy still answers.
     assert function.post("/init", {"value": {"code": "x"}}, timeout_s=60).status == 403
     other = start(labels=LABELS)
+    assert other.send("GET", "/ready", None, timeout_s=150).status == 200
     assert other.init(PLAIN).status == 200
     threads = "ts = [threading.Thread(target=time.sleep, args=(0.1,)) for _ in range(50)]; [t.start() for t in ts]"
-    assert do(other, threads + "; value = [t.join() for t in ts] and 'started'") == "started"
+    started = do(other, threads + "; value = [t.join() for t in ts] and 'started'", timeout_s=ANSWER_S)
+    assert started == "started"
     pids = function.group()
     function.close()  # by force, as OpenWhisk ends a container whose run takes too long
     for pid in pids:
@@ -301,5 +312,5 @@ def test_an_answer_to_nobody_is_no_answer_to_the_next_caller(function: ImageCont
 def test_a_function_that_stops_itself_costs_its_caller_a_timeout_and_nobody_more(function: ImageContainer) -> None:
     with pytest.raises(TimeoutError):
         function.run({"do": "os.kill(os.getpid(), signal.SIGSTOP)"}, timeout_s=0.5)
-    function.handle.stop(timeout=5)
+    function.handle.stop(timeout=ANSWER_S)
     assert function.await_end() == 0

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.image.conftest import Start
-from tests.image.containers import PORT, ImageContainer
+from tests.image.containers import ANSWER_S, PORT, ImageContainer
 from tests.runtime import successions
 from tests.runtime.successions import ELSEWHERE, OWNED, TOKEN, archive, plan_between, value
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.system
 
 def transform(container: ImageContainer, code: bytes, plan: bytes | None, environ: dict[str, str]) -> tuple[int, Any]:
     document = {"value": value(code, environ), "plan": None if plan is None else json.loads(plan), "mark": "--"}
-    with contextlib.closing(http.client.HTTPConnection(container.address, PORT, timeout=30)) as connection:
+    with contextlib.closing(http.client.HTTPConnection(container.address, PORT, timeout=ANSWER_S)) as connection:
         headers = {"Content-Type": "application/json", "Authorization": f"Bearer {TOKEN}"}
         connection.request("POST", "/transform", json.dumps(document), headers)
         answer = connection.getresponse()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from deploy.image.engine import Engine
 
-from tests.image.containers import PORT, ImageContainer
+from tests.image.containers import ANSWER_S, PORT, ImageContainer
 
 pytestmark = pytest.mark.system
 
@@ -48,7 +48,7 @@ def container(booting: Callable[[], ImageContainer]) -> Iterator[ImageContainer]
 
 def exchange(container: ImageContainer, request: bytes) -> bytes:
     """Send these bytes on a connection of their own; everything that comes back until the answer is complete."""
-    with socket.create_connection((container.address, PORT), timeout=30) as connection:
+    with socket.create_connection((container.address, PORT), timeout=ANSWER_S) as connection:
         connection.sendall(request)
         answer = b""
         while not _is_complete(answer):
