@@ -123,11 +123,11 @@ class Fetcher:
             self._ticking.notify_all()
 
     def settle(self) -> None:
-        """Return when nothing is under way any more."""
+        """Return when nothing is under way any more, and no thread of this one holds a file."""
         with self._lock:
             self._settling += 1
             self._changed.notify_all()
-            while self._transfers:
+            while self._transfers or self._moving:
                 self._changed.wait()
             self._settling -= 1
 
@@ -141,18 +141,19 @@ class Fetcher:
             if (partial := self.store.partial(weights, self._make_room)) is not None:
                 break
         try:
-            transfer = self._take_on(weights, location, spans, urgency) if partial.map.writable else None
+            with self._lock:  # so nothing that is fetched for it comes before it has looked what is there
+                transfer = self._take_on(weights, location, spans, urgency) if partial.map.writable else None
+                return Arrival(
+                    weights,
+                    partial,
+                    transfer,
+                    asks=self.store.asks,
+                    nudge=self._nudge,
+                    patience_s=self._patience.deadline_s,
+                )
         except BaseException:
             partial.close()
             raise
-        return Arrival(
-            weights,
-            partial,
-            transfer,
-            asks=self.store.asks,
-            nudge=self._nudge,
-            patience_s=self._patience.deadline_s,
-        )
 
     def _make_room(self, nbytes: int) -> None:
         keeping.make_room(self.store, nbytes, self._environ)
@@ -160,30 +161,29 @@ class Fetcher:
     # Transfers.
 
     def _take_on(self, weights: Weights, location: Path | str, spans: bytes, urgency: Urgency) -> Transfer | None:
-        with self._lock:
-            if self._is_closed:
-                raise SourceError("this fetcher is closed")
-            found = self._transfers.get(weights.digest)
-            if found is not None:
-                found.urgency = min(found.urgency, urgency)
-                with contextlib.suppress(KeyError):  # not begun yet, for another process still fetches it
-                    self._pipeline.upgrade(found.id, urgency)
-                self._dispatch()
-                return found
-            origin = sources.origin(location, nbytes=weights.size, environ=self._environ)
-            partial = self.store.partial(weights, self._make_room)
-            if partial is None:
-                return None  # it has just become whole, which the arrival's map says
-            self._asks = self._asks or self.store.asks()
-            plan = self._reusable(weights, spans)
-            transfer = Transfer(weights, partial, origin, spans, urgency, time.monotonic(), plan)
-            self._transfers[weights.digest] = transfer
-            if partial.map.is_of_this_boot and partial.map.try_own():
-                self._start(transfer)
-            else:
-                transfer.users += 1
-                self._spawn(self._stand_by, transfer)
-            return transfer
+        if self._is_closed:
+            raise SourceError("this fetcher is closed")
+        found = self._transfers.get(weights.digest)
+        if found is not None:
+            found.urgency = min(found.urgency, urgency)
+            with contextlib.suppress(KeyError):  # not begun yet, for another process still fetches it
+                self._pipeline.upgrade(found.id, urgency)
+            self._dispatch()
+            return found
+        origin = sources.origin(location, nbytes=weights.size, environ=self._environ)
+        partial = self.store.partial(weights, self._make_room)
+        if partial is None:
+            return None  # it has just become whole, which the arrival's map says
+        self._asks = self._asks or self.store.asks()
+        plan = self._reusable(weights, spans)
+        transfer = Transfer(weights, partial, origin, spans, urgency, time.monotonic(), plan)
+        self._transfers[weights.digest] = transfer
+        if partial.map.is_of_this_boot and partial.map.try_own():
+            self._start(transfer)
+        else:
+            transfer.users += 1
+            self._spawn(self._stand_by, transfer)
+        return transfer
 
     def _reusable(self, weights: Weights, spans: bytes) -> dict[int, tuple[Piece, ...]]:
         """What of these weights other files of the node hold."""
@@ -246,7 +246,9 @@ class Fetcher:
         if transfer.is_ours:
             with contextlib.suppress(KeyError):
                 self._pipeline.end(transfer.id)
-            self._runs = deque(run for run in self._runs if run.transfer is not transfer)
+            waiting = {run for run in self._runs if run.transfer is transfer}
+            self._runs = deque(run for run in self._runs if run not in waiting)
+            self._moving -= waiting
             if error is not None:
                 transfer.partial.map.set(State.FAILED, str(error))
             transfer.partial.map.disown()
@@ -470,3 +472,4 @@ class Fetcher:
             with self._lock:
                 for transfer in list(self._transfers.values()):
                     self._end(transfer, SourceError(f"fetching failed: {type(error).__name__}: {error}"))
+                self._moving.clear()  # what this thread was at does not move any more

@@ -16,7 +16,7 @@ from instar.weights.store import Store
 from instar_controller.clients.weights import StoreDelivery, StoreWeights
 from instar_controller.whisk.invocation import Invocation
 
-WAIT_S = 10.0
+WAIT_S = 60.0  # for anything that is sure to happen
 KIND = "pytorch:2"
 
 
@@ -36,10 +36,11 @@ class Node:
         return delivery
 
     def join(self) -> None:
-        """Return when its threads have done all that they do."""
+        """Return when its threads have done all that they do, which no source can hold up."""
         for thread in threading.enumerate():
             if thread.name == "instar-weights":
                 thread.join(WAIT_S)
+                assert not thread.is_alive(), "somebody holds it up"
 
     def wait_for(self, sent: Parcel) -> None:
         """Return when all of it is there, whoever brings it."""
@@ -59,7 +60,8 @@ class Node:
     def knows(self, sent: Parcel) -> bool:
         """Whether the store has anything of it."""
         digest = sent.weights.digest
-        return self.store.place(digest).exists() or self.store.incoming(digest).exists()
+        # In this order: it may just be moving from the one place to the other.
+        return self.store.incoming(digest).exists() or self.store.place(digest).exists()
 
     def close(self) -> None:
         self.weights.close()
