@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
@@ -15,6 +16,7 @@ from instar_controller.engines.orders import Remove
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ContainerError, StoreError
 from instar_controller.policies.estimates import Estimate, nothing_known
+from instar_controller.policies.lifecycle import State
 from instar_controller.policies.observations import Observation
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.ports import Delivery, Ending, PendingLog
@@ -24,7 +26,7 @@ from instar_controller.whisk.invocation import ContainerKey, Invocation
 from instar_controller.whisk.response import Outcome
 from instar_controller.whisk.weights import Amounts
 
-WAIT_S = 10.0  # for anything that is sure to happen
+WAIT_S = 60.0  # for anything that is sure to happen
 
 
 class WatchedStore(MemoryStore):
@@ -185,9 +187,25 @@ class Engine:
         """The activation as a blocking caller gets it."""
         return self.submit(job).result(WAIT_S)
 
+    def run_to_the_end(self, job: Invocation) -> Activation:
+        """The same; its container is idle when this returns."""
+        done = self.run(job)
+        while self.record().activation_id != done.activation_id:  # is written last
+            pass
+        return done
+
     def record(self) -> Activation:
         """The next record that is written."""
         return self.store.written.get(timeout=WAIT_S)
+
+    def sleeper(self) -> ContainerId:
+        """The next container that is put to sleep; the scheduler knows that it is when this returns."""
+        id = self.containers.asleep.get(timeout=WAIT_S)
+        deadline_s = time.monotonic() + WAIT_S
+        while any(each.id == id and each.state is State.PAUSING for each in self.invoker.containers()):
+            assert time.monotonic() < deadline_s, f"{id} is never told to be asleep"
+            time.sleep(0.001)
+        return id
 
     def refuse_starts(self) -> None:
         def refuse(id: ContainerId) -> None:

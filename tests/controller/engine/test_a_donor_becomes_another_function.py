@@ -80,10 +80,7 @@ def new(n: int = 0, *, code: str = SPEAKING, name: str = "new") -> Invocation:
 
 def warm(engine: Engine, job: Invocation) -> Activation:
     """Run a job; its container is idle when this returns."""
-    done = engine.run(job)
-    while engine.record().activation_id != done.activation_id:  # is written last
-        pass
-    return done
+    return engine.run_to_the_end(job)
 
 
 def note(activation: Activation) -> dict[str, object]:
@@ -311,7 +308,7 @@ def test_the_donors_own_function_called_meanwhile_is_not_hurt(engine: Engine) ->
 def test_a_donor_that_sleeps_is_woken_first(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(settings(patience=Patience(pause_grace_s=0.0)), estimate=by_plan)
     engine.run(old())
-    assert engine.containers.asleep.get(timeout=WAIT_S) == C1
+    assert engine.sleeper() == C1
     woken: list[bool] = []
     engine.containers.before_post = lambda _, path: woken.append(not engine.containers.awake.empty())
     assert start_of(engine.run(new())) == "transformed"
@@ -322,7 +319,7 @@ def test_a_donor_that_sleeps_is_woken_first(make_engine: Callable[..., Engine]) 
 def test_a_donor_that_cannot_be_woken_goes_and_the_job_goes_on(make_engine: Callable[..., Engine]) -> None:
     engine = make_engine(settings(patience=Patience(pause_grace_s=0.0)), estimate=by_plan)
     engine.run(old())
-    engine.containers.asleep.get(timeout=WAIT_S)
+    engine.sleeper()
 
     def refuse(id: ContainerId) -> None:
         raise ContainerError("frozen stiff")

@@ -13,7 +13,7 @@ from instar_controller.engines.preparer import Preparer
 from instar_controller.whisk.action import Action
 from instar_controller.whisk.document import Collection, Key
 
-WAIT_S = 10.0
+WAIT_S = 60.0
 
 
 class Watched(MemoryWeights):

@@ -3,20 +3,22 @@ container."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 
 import pytest
 from engines import WAIT_S, Engine, start_of
 from jobs import action, invocation
+from worlds import job
 
+from instar_controller.engines.errand import Errand, Seen
 from instar_controller.engines.invoker import EngineSettings
+from instar_controller.engines.orders import Run, StartKind, Work
 from instar_controller.engines.scheduler import PoolSettings
 from instar_controller.errors import ContainerError
 from instar_controller.policies.snapshot import ContainerId
 from instar_controller.whisk.activation import Activation
 from instar_controller.whisk.response import Disconnected, Outcome, Replied, Status
-
-GATED = "def main(args):\n    reached.set()\n    gate.wait(60)\n    return {}\n"
 
 
 def error_of(activation: Activation) -> object:
@@ -75,11 +77,13 @@ def test_a_result_over_the_limit_is_an_application_error_and_keeps_the_container
 
 
 def test_a_run_beyond_its_time_limit_is_ended(engine: Engine) -> None:
-    answer = engine.run(invocation(action(GATED, timeout_ms=100)))
+    code = "def main(args):\n    if args:\n        gate.wait(60)\n    return {}\n"
+    engine.run(invocation(action(code)))  # so that no `/init` has to keep that limit
+    answer = engine.run(invocation(action(code, timeout_ms=100), {"n": 1}))
     assert answer.response.status is Status.DEVELOPER_ERROR
     assert error_of(answer) == "The action exceeded its time limits of 100 milliseconds."
     assert answer.timeout
-    assert 100 <= answer.duration < 5000
+    assert 100 <= answer.duration < 30_000
     assert engine.containers.removed.get(timeout=WAIT_S) == "c1"
 
 
@@ -91,13 +95,32 @@ def test_an_init_beyond_its_time_limit_is_ended(engine: Engine) -> None:
     assert engine.containers.removed.get(timeout=WAIT_S) == "c1"
 
 
-def test_init_and_run_have_a_full_time_limit_each(engine: Engine) -> None:
-    code = (
-        "import threading\nwait = threading.Event().wait\nwait(0.3)\ndef main(args):\n    wait(0.3)\n    return {}\n"
-    )
-    answer = engine.run(invocation(action(code, timeout_ms=500)))
-    assert answer.response.status is Status.SUCCESS
-    assert answer.duration >= 600
+class SlowContainers:
+    """Containers whose every answer takes 300 ms of their clock, and how long each was given."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000
+        self.given: list[tuple[str, int, int]] = []  # path, limit and deadline, from the asking on
+
+    def now_ms(self) -> int:
+        return self.now
+
+    def post(self, id: ContainerId, path: str, body: bytes, *, timeout_ms: int, max_reply_bytes: int) -> Outcome:
+        asked = json.loads(body)
+        deadline = asked["value"]["env"]["__OW_DEADLINE"] if path == "/init" else asked["deadline"]
+        self.given.append((path, timeout_ms, int(deadline) - self.now))
+        self.now += 300
+        return Replied(200, b"{}", 2)
+
+
+def test_init_and_run_have_a_full_time_limit_each() -> None:
+    slow = SlowContainers()
+    wanted = invocation(action(timeout_ms=500))
+    run = Run(ContainerId("c1"), Work(wanted.activation_id, job()), StartKind.COLD)
+    seen = Errand(slow, slow, max_result_bytes=1 << 20).carry_out(run, wanted)  # type: ignore[arg-type]
+    assert isinstance(seen, Seen) and seen.ruin is None
+    assert (seen.activation.response.status, seen.activation.duration) == (Status.SUCCESS, 600)
+    assert slow.given == [("/init", 500, 500), ("/run", 500, 500)]
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_many_threads_may_learn_and_ask_at_once() -> None:
     failures: list[BaseException] = []
 
     def work(number: int) -> None:
-        together.wait(5)
+        together.wait(60)
         try:
             for turn in range(200):
                 known.learn(ran(20, f"f{number}-{turn}"))
@@ -206,6 +206,6 @@ def test_many_threads_may_learn_and_ask_at_once() -> None:
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert failures == []
     assert of(known).prewarmed_ms == 120

@@ -49,10 +49,7 @@ def job(name: str, code: str = "def main(args): return args") -> Invocation:
 
 def run(engine: Engine, wanted: Invocation) -> object:
     """How it started; its container is idle when this returns."""
-    done = engine.run(wanted)
-    while engine.record().activation_id != done.activation_id:  # is written last
-        pass
-    return start_of(done)
+    return start_of(engine.run_to_the_end(wanted))
 
 
 @pytest.fixture
