@@ -23,21 +23,27 @@ def serving(answer: Server) -> Iterator[tuple[str, int]]:
             with connection, contextlib.suppress(OSError):
                 answer(connection)
 
-        thread = threading.Thread(target=serve)
+        thread = threading.Thread(target=serve, daemon=True)
         thread.start()
         yield listener.getsockname()[:2]
-        thread.join(5)
+        thread.join(60)
 
 
 def request_of(connection: socket.socket) -> bytes:
     data = b""
     while b"\r\n\r\n" not in data:
-        data += connection.recv(65536)
+        data += _received(connection)
     head, _, body = data.partition(b"\r\n\r\n")
     length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
     while len(body) < length:
-        body += connection.recv(65536)
+        body += _received(connection)
     return head + b"\r\n\r\n" + body
+
+
+def _received(connection: socket.socket) -> bytes:
+    if not (data := connection.recv(65536)):
+        raise ConnectionError("whoever asked has gone, and has not said all of it")  # his time was up
+    return data
 
 
 def replying(reply: bytes) -> Server:
@@ -48,6 +54,6 @@ def replying(reply: bytes) -> Server:
     return serve
 
 
-def post(server: Server, body: bytes = b"{}", *, timeout_ms: int = 5000, max_reply_bytes: int = 1000) -> Outcome:
+def post(server: Server, body: bytes = b"{}", *, timeout_ms: int = 60_000, max_reply_bytes: int = 1000) -> Outcome:
     with serving(server) as address:
         return exchange.post(address, "/run", body, timeout_ms=timeout_ms, max_reply_bytes=max_reply_bytes)

@@ -16,7 +16,7 @@ TOKEN = "a token"
 
 def transform(reply: bytes) -> Outcome:
     with serving(replying(reply)) as address:
-        return exchange.transform(address, TOKEN, b"{}", timeout_ms=5000, max_reply_bytes=1000)
+        return exchange.transform(address, TOKEN, b"{}", timeout_ms=60_000, max_reply_bytes=1000)
 
 
 def answer(status: int, body: bytes) -> bytes:
@@ -31,9 +31,9 @@ def test_the_token_goes_with_the_transformation_and_with_nothing_else() -> None:
         connection.sendall(answer(200, b"{}"))
 
     with serving(serve) as address:
-        exchange.transform(address, TOKEN, b"{}", timeout_ms=5000, max_reply_bytes=1000)
+        exchange.transform(address, TOKEN, b"{}", timeout_ms=60_000, max_reply_bytes=1000)
     with serving(serve) as address:
-        exchange.post(address, "/run", b"{}", timeout_ms=5000, max_reply_bytes=1000)
+        exchange.post(address, "/run", b"{}", timeout_ms=60_000, max_reply_bytes=1000)
     transforming, running = heads
     assert transforming.startswith(b"POST /transform HTTP/1.1\r\n")
     assert b"\r\nAuthorization: Bearer a token\r\n" in transforming
