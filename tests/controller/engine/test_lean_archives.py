@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import io
 import os
 import random
+import time
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from jobs import action, invocation
-from nodes import KIND, Node
+from nodes import KIND, WAIT_S, Node
 from parcels import Parcel, archive, of, parcel
 
 from instar_controller.clients import lean
@@ -160,13 +163,26 @@ def test_weights_are_held_until_the_start_is_over(make_node: Callable[..., Node]
     node = make_node()
     call = job(archive(files(inside)))
     started(node, call)
-    before = len(os.listdir("/proc/self/fd"))
+    place = node.store.place(inside.weights.digest)
+    deadline_s = time.monotonic() + WAIT_S
+    while times_open(place):  # by who has brought it, and is just letting go
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
     delivery = node.send_for(call)
     assert delivery.lean_code() is not None
-    assert len(os.listdir("/proc/self/fd")) == before + 1
+    assert times_open(place) == 1
     delivery.close()
     delivery.close()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert times_open(place) == 0
+
+
+def times_open(path: Path) -> int:
+    """By how many descriptors of this process."""
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(OSError):  # another thread has closed it while we looked
+            found += os.readlink(f"/proc/self/fd/{name}") == str(path)
+    return found
 
 
 def test_weights_that_were_evicted_come_back(make_node: Callable[..., Node], inside: Parcel) -> None:

@@ -137,9 +137,7 @@ def test_a_head_without_its_graph_is_enough() -> None:
 
 
 def test_whatever_is_changed_in_an_archive_it_is_looked_into_without_an_error() -> None:
-    seed = random.randrange(2**32)
-    print(f"seed {seed}")
-    dice = random.Random(seed)
+    dice = random.Random(5)
     whole = base64.b64decode(archive({**ZIPPED, "a/model.json": parcel(uri=URI).model_json(), "b/model.json": b"{}"}))
     for _ in range(2000):
         changed = bytearray(whole)
