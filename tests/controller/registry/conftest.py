@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from followed import Followed
-from registered import CHEAP
+from registered import CHEAP, WAIT_S
 
 from instar.plan.costs import Costs
 from instar_controller.clients.memory import MemoryStore
 from instar_controller.clients.plans import PlanRepository
+from instar_controller.engines import follower as followers
 from instar_controller.engines.follower import Follower
 from instar_controller.engines.registry import Registry
 
@@ -42,8 +43,9 @@ def followed(tmp_path: Path) -> Followed:
 
 
 @pytest.fixture
-def follow() -> Iterator[Callable[..., Follower]]:
-    """Followers of what is given, closed in the end."""
+def follow(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Follower]]:
+    """Followers of what is given, closed in the end; one that is closed has ended, however long that takes it."""
+    monkeypatch.setattr(followers, "CLOSE_S", WAIT_S)
     with contextlib.ExitStack() as stack:
 
         def begin(followed: Followed, *arguments: Any, **options: Any) -> Follower:

@@ -7,6 +7,7 @@ import itertools
 import multiprocessing
 import os
 import random
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from instar.plan.plans import LoadInstead
 from instar_controller.clients.plans import KeptPlan, PlanRepository
 from instar_controller.engines.registry import Registry
 
-WAIT_S = 20.0
+WAIT_S = 60.0  # for anything that is sure to happen
 # With these a plan is always made, and which of two is the better one depends on both models.
 CHEAP = Costs("cheap", {**PLAUSIBLE.rates_ns, "transform": 0.0, "load": 1e9})
 
@@ -76,6 +77,11 @@ def caught_planning(registry: Registry, repository: PlanRepository, last: Packag
     What it reads is a pipe, and opening that for writing returns when it has begun to. The file is back in its place
     then, and in the end the pipe is closed with nothing in it: to a process that still reads it the model is damaged.
     """
+    # One that is just being ended may still take this on, and it remembers the models that it has read.
+    deadline_s = time.monotonic() + WAIT_S
+    while multiprocessing.active_children():
+        assert time.monotonic() < deadline_s, "a process does not end that has nothing to plan"
+        time.sleep(0.001)
     path = next(iter((repository.root / "models").iterdir()))
     aside = path.with_name("aside")
     path.rename(aside)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 
 import pytest
@@ -13,8 +12,6 @@ from instar_controller.engines.registry import Registry
 
 pytestmark = pytest.mark.system
 
-AT_ONCE_S = 0.2  # an answer takes microseconds; the rest is for a machine that does something else
-
 
 def test_answers_come_while_the_processes_are_busy(
     make_registry: Callable[..., Registry], repository: PlanRepository
@@ -23,12 +20,11 @@ def test_answers_come_while_the_processes_are_busy(
     registry = make_registry()
     register(registry, [first, second])
     with caught_planning(registry, repository, third, "third"):
-        start = time.monotonic()
+        # Whoever waited here for the process would wait for ever.
         assert registry.answer_for(first.digest, second.digest) is not None
         assert registry.answer_for(first.digest, third.digest) is None
         assert registry.answer_for("0" * 64, third.digest) is None
         registry.register("fourth", fourth)
-        assert time.monotonic() - start < AT_ONCE_S
         assert not registry.wait(0)
     assert registry.wait(WAIT_S)
     assert sum(check_every_pair(registry, repository, packages)) == 16

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from followed import Followed, archive, ends
-from registered import models
+from registered import WAIT_S, models
 from tests.runtime.source import Source
 
 from instar import package
@@ -100,6 +101,10 @@ def test_what_is_no_package_at_its_place_is_a_line_in_the_log(
     followed.put("b", archive(models(1)[0]))
     follow(followed)
     followed.await_planned(1)
+    deadline_s = time.monotonic() + WAIT_S
+    while not caplog.records:  # it is told by the thread that has looked there
+        assert time.monotonic() < deadline_s
+        time.sleep(0.001)
     (record,) = caplog.records
     assert f"the model at {source.url}/nothing gets no plans" in record.getMessage()
 
