@@ -7,6 +7,8 @@ import http.client
 import json
 import subprocess
 import sys
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -43,15 +45,22 @@ class Server:
         places = ("--state", str(state), "--store", str(self.store))
         usual = ("--json", "--port", "0", *(() if costs is None else ("--costs", costs)))
         self.process = launch(*usual, *places, *options, environ=environ)
-        self._outputs = Outputs(self.process)
+        self._heard: list[dict[str, Any]] = []
+        self._places: Counter[str] = Counter()  # in what was heard: from where on the next event of a name is sought
+        self._outputs = Outputs(self.process, self._heard.append)
         self._callers = ThreadPoolExecutor(64)
         listening = self.event("listening")
         self.auth: str = listening["auth"]
         self.host: str = listening["apihost"].removeprefix("http://")
 
     def event(self, name: str, *, wait_s: float = WAIT_S) -> dict[str, Any]:
-        """The next event of that name."""
-        return self._outputs.event(name, wait_s=wait_s)
+        """The next event of that name, whichever others come before or after it."""
+        while True:
+            for place in range(self._places[name], len(self._heard)):
+                self._places[name] = place + 1
+                if self._heard[place]["event"] == name:
+                    return self._heard[place]
+            self._outputs.event(name, wait_s=wait_s)  # it is heard before, and may have been told already
 
     def request(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """One request on a connection of its own: status and JSON."""
@@ -89,11 +98,13 @@ class Server:
 
     def record(self, activation_id: str) -> dict[str, Any]:
         """The stored record, which a blocking caller may ask for a moment before it is there."""
-        for _ in range(1000):
+        until_s = time.monotonic() + WAIT_S
+        while True:
             status, activation = self.request("GET", f"/activations/{activation_id}")
             if status == 200:
                 return dict(activation)
-        raise AssertionError(f"there is no record of {activation_id}")
+            assert time.monotonic() < until_s, f"there is no record of {activation_id}"
+            time.sleep(0.01)
 
     def end(self, number: int) -> tuple[int, str]:
         """Send a signal and wait for the end: exit status and what was said on standard error."""
