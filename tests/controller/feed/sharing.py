@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import io
 import random
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -29,12 +30,13 @@ from instar_controller.ports import Plans
 from instar_controller.whisk.invocation import ContainerKey
 from instar_controller.whisk.manifest import DEFAULT
 
-WAIT_S = 20.0
+WAIT_S = 60.0  # for anything that is sure to happen
 KIND = "pytorch:2"
 # With these a plan is always made.
 CHEAP = Costs("cheap", {**PLAUSIBLE.rates_ns, "transform": 0.0, "load": 1e9})
 OTHER = Costs("other", {**CHEAP.rates_ns, "load": 2e9})
-QUICK = RegistrySettings(term_s=1.5, poll_s=0.1, first_pause_s=0.05, longest_pause_s=0.2)
+# Nobody is to lose the claim because the machine stood still for a moment.
+QUICK = RegistrySettings(term_s=10.0, poll_s=0.1, first_pause_s=0.05, longest_pause_s=0.2)
 
 
 class InThreads(ThreadPoolExecutor):
@@ -201,6 +203,14 @@ def await_offer(node: SharedPlans, donor: ContainerKey, job: ContainerKey, expec
     """Wait until this is what is offered."""
     if not node.wait_for(lambda: ends(node, donor, job) == expected, WAIT_S):
         raise AssertionError(f"{node!r} offers {ends(node, donor, job)}, not {expected}")
+
+
+def until(is_so: Callable[[], bool]) -> None:
+    """Wait for what nobody tells of."""
+    until_s = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < until_s, "it does not come to that"
+        time.sleep(0.02)
 
 
 def ids(stored: Collection[str], prefix: str) -> list[str]:

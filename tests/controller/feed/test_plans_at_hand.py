@@ -122,16 +122,16 @@ def test_plans_of_other_costs_are_not_offered_and_new_costs_are_taken_up(
     repository.put("da", "db", key_of(CHEAP), KeptPlan(b"one", ESTIMATE))
     node = begin(cluster.node())
     a, b = key("guest/a", "1-a"), key("guest/b", "1-b")
-    assert node.wait_for(lambda: node.offer(a, b) is not None, 10)
+    assert node.wait_for(lambda: node.offer(a, b) is not None, WAIT_S)
     assert node.offer(a, b).plan == b"one"
     newer = Costs(CHEAP.device, {**CHEAP.rates_ns, "load": 5e8})
     notes = Notes(documents)
     note = notes.read(COSTS + CHEAP.device)
     assert note is not None
     notes.write(COSTS + CHEAP.device, {**note.body, "rates_ns": dict(newer.rates_ns)}, replaces=note.revision)
-    assert node.wait_for(lambda: node.offer(a, b) is None, 10)
+    assert node.wait_for(lambda: node.offer(a, b) is None, WAIT_S)
     repository.put("da", "db", key_of(newer), KeptPlan(b"two", ESTIMATE))
-    assert node.wait_for(lambda: node.offer(a, b) is not None, 10)
+    assert node.wait_for(lambda: node.offer(a, b) is not None, WAIT_S)
     assert node.offer(a, b).plan == b"two"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from databases import PASSWORD, USERNAME, Databases
 from faulty_proxy import Delay, FaultyProxy
-from sharing import CHEAP, WAIT_S, Cluster, ids, models
+from sharing import CHEAP, Cluster, ids, models, until
 
 from instar.plan.costs import Costs
 from instar_controller.clients import wanted
@@ -130,12 +130,10 @@ def test_the_work_of_a_process_that_is_killed_is_taken_over_and_nothing_is_lost(
     script = tmp_path / "doomed.py"
     script.write_text(SCRIPT)
     arguments = [str(faulty_database.port), databases.entities, cluster.shared_name, USERNAME, PASSWORD]
-    done = len(faulty_database.requests)
-    with faulty_database.from_now_on(Delay(0.02)):  # else it may be ready before it is killed
+    with faulty_database.from_now_on(Delay(0.05)):  # else it may be ready before it is killed
         doomed = subprocess.Popen([sys.executable, str(script), *arguments], stdin=subprocess.PIPE)
         with doomed:
-            writes = sum("_bulk_docs" in target for _, target in faulty_database.requests[:done])
-            faulty_database.wait_for_requests(writes + 30, path="_bulk_docs", timeout_s=WAIT_S)
+            until(lambda: len(ids(cluster.stored(), "plan:")) >= 5)
             doomed.send_signal(signal.SIGKILL)
     kept = len(ids(cluster.stored(), "plan:"))
     assert 0 < kept < 64, "it is to be killed in the middle"

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from faulty_proxy import Answer, CutAfter, FaultyProxy
-from sharing import Cluster
+from sharing import WAIT_S, Cluster
 
 from instar_controller.clients.couch.documents import AT_A_TIME, CouchDocuments
 from instar_controller.clients.notes import Note, Notes
@@ -76,9 +76,9 @@ def test_waiting_for_changes_ends_with_one(cluster: Cluster) -> None:
     documents = cluster.documents()
     begin = documents.changes("now", timeout_s=0, most=10).next
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(documents.changes, begin, timeout_s=30, most=10)
+        waiting = pool.submit(documents.changes, begin, timeout_s=2 * WAIT_S, most=10)
         cluster.documents().put([{"_id": "a"}])
-        assert [change.id for change in waiting.result(20).entries] == ["a"]
+        assert [change.id for change in waiting.result(WAIT_S).entries] == ["a"]
 
 
 def test_many_may_use_it_first_at_once(cluster: Cluster) -> None:
