@@ -30,6 +30,7 @@ ACTIONS = ["pillow>=10.1", "tokenizers>=0.20"]
 DEMO = ["transformers>=5", "requests>=2.32", *ACTIONS]
 TEST = [
     "pytest>=8",
+    "pytest-rerunfailures>=16",  # of tests of real processes, once
     "pytest-timeout>=2.3",
     "hypothesis>=6.100",
     "ruff>=0.6",

@@ -1,4 +1,4 @@
-"""The Docker engine and the image under test: one of each for all tests, whatever folder they are in.
+"""What all tests share, whatever folder they are in: the Docker engine and the image under test, one of each.
 
 Where there is no engine and none can be started, the tests that need one are skipped on a laptop and fail in CI.
 """
@@ -17,7 +17,12 @@ from deploy.image import make  # noqa: E402
 from deploy.image.engine import Engine  # noqa: E402
 from deploy.image.errors import ImageError  # noqa: E402
 
+from tests import second_attempts  # noqa: E402
 from tests.image import engine as engines  # noqa: E402
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(second_attempts)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
