@@ -20,9 +20,10 @@ from whisk_controllers import Sent
 
 from instar_controller.clients.spool import SET_ASIDE
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]
 
 RECORDS = "_bulk_docs"
+PATIENT = {"INSTAR_FENCE": "60", "INSTAR_DEAD": "120"}  # nobody is given up, however slow the machine
 TALKATIVE = "def main(args):\n    print('x' * args['bytes'])\n    return {}\n"
 
 
@@ -71,7 +72,8 @@ def test_whatever_becomes_of_a_write_it_is_written_again_until_it_is_there(
     cluster.controller.completion(there_already)
     sent = [there_already, *run(cluster, revision, 5)]
     invoker.wait_for_metric(lambda kept: kept == 6, "instar_records", fate="kept")
-    assert invoker.metric("instar_records", fate="taken") == 6
+    # Who takes a record counts it after it was handed on.
+    invoker.wait_for_metric(lambda taken: taken == 6, "instar_records", fate="taken")
     assert invoker.metric("instar_records_in_hand") == invoker.metric("instar_records_spool_bytes") == 0
     end(cluster, invoker, sent)
     assert cluster.records()["a" * 32]["is"] == "as it was"
@@ -81,13 +83,13 @@ def test_nobody_waits_for_a_database_that_is_slow(cluster: Cluster, faulty_datab
     revision = cluster.put("guest/echo")
     invoker = begin(cluster, faulty_database)
     slow = Held()
-    faulty_database.on_next(slow, path=RECORDS)
-    sent = run(cluster, revision, 1)
-    faulty_database.wait_for_requests(1, path=RECORDS)
-    sent += run(cluster, revision, 5)  # are answered, although nothing of the first one is written
-    assert cluster.records() == {}
-    assert invoker.metric("instar_records_in_hand") == 1
-    slow.until.set()
+    with faulty_database.from_now_on(slow, path=RECORDS):  # a second try, too, if this takes that long
+        sent = run(cluster, revision, 1)
+        faulty_database.wait_for_requests(1, path=RECORDS)
+        sent += run(cluster, revision, 5)  # are answered, although nothing of the first one is written
+        assert cluster.records() == {}
+        assert invoker.metric("instar_records_in_hand") == 1
+        slow.until.set()
     invoker.wait_for_metric(lambda kept: kept == 6, "instar_records", fate="kept")
     end(cluster, invoker, sent)
 
@@ -146,7 +148,8 @@ def test_a_kill_in_the_middle_of_an_outage_loses_nothing(cluster: Cluster, fault
     first.end(signal.SIGKILL)
     late = [cluster.controller.invoke("guest/echo", {"late": n}, revision=revision) for n in range(3)]
     second = cluster.begin_invoker(CONFIG_whisk_couchdb_port=str(faulty_database.port))
-    assert second.event("waiting")["for"] == "the database"
+    while second.event("waiting")["for"] != "the database":  # the bus is waited for first, if it is slow
+        pass
     assert not any(each.acks for each in late)
     faulty_database.come_back()
     second.event("working")
@@ -176,8 +179,8 @@ def test_what_was_written_but_never_confirmed_is_found_by_the_next_life(
 def test_behind_a_dispatcher_nodes_keep_their_records_too(cluster: Cluster, faulty_database: FaultyProxy) -> None:
     revision = cluster.put("guest/echo")
     port = str(faulty_database.port)
-    dispatcher = cluster.dispatcher(CONFIG_whisk_couchdb_port=port)
-    node = cluster.node("node-a", CONFIG_whisk_couchdb_port=port)
+    dispatcher = cluster.dispatcher(CONFIG_whisk_couchdb_port=port, **PATIENT)
+    node = cluster.node("node-a", CONFIG_whisk_couchdb_port=port, **PATIENT)
     sent = run(cluster, revision, 1)
     faulty_database.go_down()
     sent += run(cluster, revision, 4)
