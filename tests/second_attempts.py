@@ -1,9 +1,9 @@
 """A test of real processes that fails is tried once more, and what failed is told all the same.
 
 Such tests (`system`) stand on the clock, the ports and the disk of a machine that others use, and that may stand
-still for seconds: one of many hundreds that fails once says more of the machine than of the code. One that fails twice
-in a row is a failure. What failed once is printed whole at the end, for it is a mistake of the test or of the code that
-waits to be found. Tests of decisions, with clocks and faults of their own, get no second attempt.
+still for seconds: one of many hundreds that fails once says more of the machine than of the code. One that fails
+twice in a row is a failure. What failed once is printed whole at the end, for it is a mistake of the test or of the
+code that waits to be found. Tests of decisions, with clocks and faults of their own, get no second attempt.
 """
 
 from __future__ import annotations
