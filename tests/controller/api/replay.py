@@ -51,7 +51,7 @@ LIMITED = Identity(
 )
 
 ACTIVATION_HEADER = "x-openwhisk-activation-id"
-RECORD_LIMIT_S = 30.0
+RECORD_LIMIT_S = 60.0
 CELLS = (StemCells("python:3", 256, 1),)  # most of the recorded actions need one
 
 

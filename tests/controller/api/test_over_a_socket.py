@@ -25,13 +25,13 @@ def address(app: Flask) -> Iterator[tuple[str, int]]:
     thread.start()
     yield server.effective_host, server.effective_port
     server.trigger.pull_trigger(server.close)  # closed in its own thread: its loop ends when nothing is left
-    thread.join(10)
+    thread.join(60)
     assert not thread.is_alive()
 
 
 @pytest.fixture
 def connection(address: tuple[str, int]) -> Iterator[http.client.HTTPConnection]:
-    made = http.client.HTTPConnection(*address, timeout=30)
+    made = http.client.HTTPConnection(*address, timeout=60)
     yield made
     made.close()
 

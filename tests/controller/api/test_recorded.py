@@ -195,7 +195,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Answ
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)  # the first of them waits for the whole replay, some dozens of cold starts
+@pytest.mark.timeout(600)  # the first of them waits for the whole replay, some dozens of cold starts
 @pytest.mark.parametrize("recorded", SAME, ids=ids(SAME))
 def test_an_answer_is_like_the_recorded_one(recorded: Recorded, answers: dict[str, Answer]) -> None:
     answer = answers[recorded.id]
@@ -206,7 +206,7 @@ def test_an_answer_is_like_the_recorded_one(recorded: Recorded, answers: dict[st
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("recorded", REFUSED, ids=ids(REFUSED))
 def test_what_is_not_offered_is_said_and_listed(recorded: Recorded, answers: dict[str, Answer]) -> None:
     what = not_offered(recorded)
@@ -217,7 +217,7 @@ def test_what_is_not_offered_is_said_and_listed(recorded: Recorded, answers: dic
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("recorded", GONE, ids=ids(GONE))
 def test_what_was_never_made_is_not_there(recorded: Recorded, answers: dict[str, Answer]) -> None:
     answer = answers[recorded.id]
@@ -225,7 +225,7 @@ def test_what_was_never_made_is_not_there(recorded: Recorded, answers: dict[str,
 
 
 @pytest.mark.system
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("recorded", LISTS, ids=ids(LISTS))
 def test_a_list_of_activations_has_lines_like_the_recorded_ones(
     recorded: Recorded, answers: dict[str, Answer]

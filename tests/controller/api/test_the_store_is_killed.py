@@ -71,7 +71,7 @@ def kill_after(path: Path, rounds: int) -> int:
             writer.stdout.readline()
         writer.send_signal(signal.SIGKILL)  # it is in the middle of a later round by now
         words = writer.stdout.read().split("\n")
-    assert writer.wait(10) == -signal.SIGKILL
+    assert writer.wait(60) == -signal.SIGKILL
     # What came out whole before it died counts, too; a last word that was cut off does not.
     return max([rounds, *(int(word) for word in words[:-1])])
 

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar_controller.whisk.values import MAX_DEPTH, MAX_MESSAGE_DEPTH, compact, parse
@@ -16,12 +16,14 @@ LEAVES = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, 
 VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner) | st.dictionaries(ANY_TEXT, inner), max_leaves=10)
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_whatever_was_parsed_can_be_written_and_parsed_again(value: Any) -> None:
     parsed = parse(json.dumps(value))
     assert parse(compact(parsed).encode("utf-8")) == parsed
 
 
+@settings(deadline=None)
 @given(st.text(max_size=60) | st.binary(max_size=60))
 def test_whatever_is_no_json_is_a_value_error(text: str | bytes) -> None:
     try:

@@ -72,7 +72,7 @@ async function take (step, done) {
 
 // A record is there when its log has been read: asked for until it is, with the client's own error in between.
 async function stored (id) {
-  const end = Date.now() + 20000
+  const end = Date.now() + 60000
   while (Date.now() < end) {
     const found = await take(() => ow.activations.get(id))
     if (found.value) return
