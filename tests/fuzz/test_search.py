@@ -10,7 +10,7 @@ from tests.fuzz.__main__ import describe
 from tests.fuzz.search import search
 from tests.fuzz.targets import NAMES
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300)]  # more than a search may take in all
 
 SEED = 7
 SECONDS = 60  # a limit for a slow machine; the number of inputs ends the search before
