@@ -13,7 +13,7 @@ import pytest
 from deploy.image.engine import Engine as DockerEngine
 from docker_rig import DockerRig
 from engines import Engine
-from makers import Maker
+from makers import WAIT_S, Maker
 from nodes import Node, put
 from parcels import Parcel
 from tests.runtime.source import Source, serving
@@ -42,11 +42,11 @@ def maker(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Maker]:
         return
     if request.param == "docker":
         rig: DockerRig = request.getfixturevalue("docker_rig")
-        made = rig.make()
+        made = rig.make(end_limit_s=WAIT_S)
         made.prepare()
         yield Maker(made, rig.kill, rig.gateway)
         return
-    processes = ProcessContainers(tmp_path, os.environ)
+    processes = ProcessContainers(tmp_path, os.environ, grace_s=WAIT_S)
     yield Maker(processes, lambda id: os.kill(container_processes.leader(tmp_path / id), signal.SIGKILL))
     processes.close()
     assert container_processes.below(tmp_path) == []

@@ -13,6 +13,7 @@ from instar_controller.whisk.response import Outcome, Replied
 
 C1, C2 = ContainerId("c1"), ContainerId("c2")
 MIB = 1 << 20
+WAIT_S = 60.0  # for anything that is sure to happen
 OWNER = {"__OW_NAMESPACE": "guest", "__OW_ACTION_NAME": "/guest/f"}  # of all the functions: plans are for one owner's
 
 SPEAKING = """

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import container_processes
@@ -21,6 +22,7 @@ from instar_controller.policies.snapshot import ContainerId
 pytestmark = pytest.mark.system
 
 C1 = ContainerId("c1")
+WAIT_S = 60.0  # for anything that is sure to happen
 
 
 def start(containers: ProcessContainers) -> None:
@@ -31,7 +33,9 @@ def test_a_container_that_cannot_boot_says_why(tmp_path: Path) -> None:
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "flask.py").write_text("raise ImportError('no flask today')\n")
     containers = ProcessContainers(tmp_path / "work", {**os.environ, "PYTHONPATH": str(tmp_path / "broken")})
-    with pytest.raises(ContainerError, match=r"container c1 did not come up: it ended; it wrote: .*no flask today"):
+    # It may have ended before it is asked.
+    why = r"container c1 did not come up: (it ended|no connection .* refused); it wrote: .*no flask today"
+    with pytest.raises(ContainerError, match=why):
         start(containers)
     assert list((tmp_path / "work").iterdir()) == []
 
@@ -62,7 +66,7 @@ def test_a_container_that_is_removed_while_it_boots_does_not_come_up(tmp_path: P
     booting.start()
     with gate.open("w"):  # opens when the boot has come so far, and keeps it there
         containers.remove(C1)
-    assert isinstance(outcome.get(timeout=10), ContainerError)
+    assert isinstance(outcome.get(timeout=WAIT_S), ContainerError)
     booting.join()
     assert container_processes.below(tmp_path) == []
 
@@ -79,7 +83,7 @@ def test_a_container_that_ignores_its_end_is_killed(tmp_path: Path) -> None:
     start(containers)
     os.kill(container_processes.leader(tmp_path), signal.SIGSTOP)  # it hears nothing any more
     containers.remove(C1)
-    assert container_processes.below(tmp_path) == []
+    wait_until_none_is_left(tmp_path)
 
 
 def test_containers_end_with_the_process_that_made_them(tmp_path: Path) -> None:
@@ -99,15 +103,17 @@ sys.stdin.read()
         assert maker.stdout is not None
         assert maker.stdout.readline() == "up\n"
         leader = os.pidfd_open(container_processes.leader(tmp_path))
-        others = [os.pidfd_open(pid) for pid in container_processes.below(tmp_path)]
         maker.kill()
-    for descriptor in (leader, *others):
-        _wait_for_end(descriptor)
-    assert container_processes.below(tmp_path) == []
-
-
-def _wait_for_end(pidfd: int) -> None:
     poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    assert poll.poll(5000), "the process is still there after 5 s"
-    os.close(pidfd)
+    poll.register(leader, select.POLLIN)
+    assert poll.poll(WAIT_S * 1000), f"the container is still there after {WAIT_S} s"
+    os.close(leader)
+    wait_until_none_is_left(tmp_path)
+
+
+def wait_until_none_is_left(folder: Path) -> None:
+    """What was killed may take a moment to end."""
+    deadline_s = time.monotonic() + WAIT_S
+    while left := container_processes.below(folder):
+        assert time.monotonic() < deadline_s, f"{left} are still there after {WAIT_S} s"
+        time.sleep(0.01)

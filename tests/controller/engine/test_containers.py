@@ -9,7 +9,7 @@ import socket
 import threading
 
 import pytest
-from makers import C1, C2, MEETING, MIB, RAISING, SPEAKING, Maker, init, run, start
+from makers import C1, C2, MEETING, MIB, RAISING, SPEAKING, WAIT_S, Maker, init, run, start
 
 from instar_controller.errors import ContainerError
 from instar_controller.ports import Ending
@@ -29,7 +29,7 @@ def test_each_run_answers_and_has_its_own_log(maker: Maker) -> None:
         outcome = run(containers, {"n": n})
         assert isinstance(outcome, Replied)
         assert (outcome.status, json.loads(outcome.body), outcome.length) == (200, {"n": n}, len(outcome.body))
-        read = log.collect(timeout_ms=5000)
+        read = log.collect(timeout_ms=60_000)
         assert read.is_complete
         assert {f"{line.stream}: {line.text}" for line in read.lines} == heard
 
@@ -41,7 +41,7 @@ def test_an_exception_is_an_answer_with_its_traceback_in_the_log(maker: Maker) -
     outcome = run(containers)
     assert isinstance(outcome, Replied)
     assert (outcome.status, json.loads(outcome.body)) == (200, {"error": "division by zero"})
-    lines = log.collect(timeout_ms=5000).lines
+    lines = log.collect(timeout_ms=60_000).lines
     assert any("ZeroDivisionError" in line.text and line.stream == "stderr" for line in lines)
 
 
@@ -63,8 +63,8 @@ def test_a_run_that_does_not_end_can_be_left_and_its_container_removed(maker: Ma
         host, port = listener.getsockname()
         assert run(containers, {"host": host, "port": port}, timeout_ms=200) == TimedOut(200)
         assert containers.remove(C1) is None
-        assert ended.get(timeout=5) == C1
-        assert not log.collect(timeout_ms=5000).is_complete
+        assert ended.get(timeout=WAIT_S) == C1
+        assert not log.collect(timeout_ms=60_000).is_complete
 
 
 def test_a_container_that_dies_breaks_the_connection_and_is_reported_once(maker: Maker) -> None:
@@ -72,7 +72,7 @@ def test_a_container_that_dies_breaks_the_connection_and_is_reported_once(maker:
     ended = start(containers)
     init(containers, SPEAKING)
     maker.kill(C1)
-    assert ended.get(timeout=5) == C1
+    assert ended.get(timeout=WAIT_S) == C1
     with pytest.raises(ContainerError):
         run(containers, {"n": 1})
     assert containers.remove(C1) == Ending(-signal.SIGKILL)
@@ -90,7 +90,7 @@ def test_a_container_that_dies_in_a_run_gives_no_answer(maker: Maker) -> None:
         meeting, _ = listener.accept()
         with meeting:
             maker.kill(C1)
-            assert outcomes.get(timeout=5) == Disconnected()
+            assert outcomes.get(timeout=WAIT_S) == Disconnected()
             assert ended.get_nowait() == C1
 
 
@@ -99,7 +99,7 @@ def test_a_removed_container_is_gone_and_may_be_removed_again(maker: Maker) -> N
     ended = start(containers)
     assert containers.remove(C1) is None
     assert containers.remove(C1) is None
-    assert ended.get(timeout=5) == C1
+    assert ended.get(timeout=WAIT_S) == C1
     assert ended.empty()
     with pytest.raises(ContainerError):
         run(containers)
@@ -119,7 +119,7 @@ def test_a_container_that_was_asleep_is_as_it_was_and_its_log_too(maker: Maker) 
             log = containers.begin_log(C1, limit_bytes=MIB)
         outcome = run(containers, {"n": n})
         assert isinstance(outcome, Replied) and outcome.status == 200
-        read = log.collect(timeout_ms=5000)
+        read = log.collect(timeout_ms=60_000)
         assert read.is_complete
         heard.append(sorted(line.text for line in read.lines))
     assert heard == [["err 0", "imported", "out 0"], ["err 1", "out 1"], ["err 2", "out 2"]]
@@ -129,7 +129,7 @@ def test_a_container_that_sleeps_can_be_removed(maker: Maker) -> None:
     ended = start(maker.containers)
     maker.containers.pause(C1)
     assert maker.containers.remove(C1) is None
-    assert ended.get(timeout=5) == C1
+    assert ended.get(timeout=WAIT_S) == C1
 
 
 def test_what_is_not_there_neither_sleeps_nor_wakes(maker: Maker) -> None:
@@ -153,6 +153,6 @@ def test_containers_do_not_share_their_functions(maker: Maker) -> None:
 def test_closing_removes_whatever_is_left_and_starts_no_more(maker: Maker) -> None:
     ended = start(maker.containers)
     maker.containers.close()
-    assert ended.get(timeout=5) == C1
+    assert ended.get(timeout=WAIT_S) == C1
     with pytest.raises(ContainerError, match="its maker is closed"):
         start(maker.containers)

@@ -8,7 +8,7 @@ import socket
 import threading
 
 import pytest
-from makers import C1, MEETING, MIB, OWNER, RAISING, SPEAKING, Maker, init, run, start
+from makers import C1, MEETING, MIB, OWNER, RAISING, SPEAKING, WAIT_S, Maker, init, run, start
 
 from instar_controller.errors import ContainerError
 from instar_controller.ports import UNTOUCHED, Containers
@@ -43,7 +43,7 @@ def test_a_container_becomes_another_function_without_a_plan(maker: Maker) -> No
     assert status(transform(containers, DOUBLING)) == 200
     outcome = run(containers, {"n": 2})
     assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 4}
-    read = log.collect(timeout_ms=5000)
+    read = log.collect(timeout_ms=60_000)
     assert read.is_complete
     assert sorted(f"{line.stream}: {line.text}" for line in read.lines) == ["stdout: doubled 2", "stdout: loaded"]
 
@@ -58,7 +58,7 @@ def test_nothing_that_the_old_function_writes_is_in_the_new_ones_log(maker: Make
     log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
     assert status(transform(containers, SPEAKING)) == 200
     run(containers, {"n": "new"})
-    read = log.collect(timeout_ms=5000)
+    read = log.collect(timeout_ms=60_000)
     assert read.is_complete
     assert sorted(line.text for line in read.lines) == ["err new", "imported", "out new"]
 
@@ -83,7 +83,7 @@ def test_a_container_that_cannot_follow_a_plan_is_untouched(maker: Maker) -> Non
         assert status(transform(containers, RAISING, plan=plan)) == UNTOUCHED
     outcome = run(containers, {"n": 1})
     assert isinstance(outcome, Replied) and json.loads(outcome.body) == {"n": 1}
-    read = log.collect(timeout_ms=5000)
+    read = log.collect(timeout_ms=60_000)
     assert read.is_complete
     assert sorted(line.text for line in read.lines) == ["err 1", "imported", "out 1"]
 
@@ -100,7 +100,7 @@ def test_a_container_that_dies_while_it_is_transformed_gives_no_answer(maker: Ma
         meeting, _ = listener.accept()
         with meeting:
             maker.kill(C1)
-            assert outcomes.get(timeout=5) == Disconnected()
+            assert outcomes.get(timeout=WAIT_S) == Disconnected()
             assert ended.get_nowait() == C1
 
 
@@ -130,7 +130,7 @@ def test_code_that_cannot_be_loaded_spoils_a_container(maker: Maker) -> None:
     init(containers, SPEAKING)
     log = containers.begin_log(C1, limit_bytes=MIB, mark=MARK)
     assert status(transform(containers, "import what_nobody_has")) == 502
-    assert any("what_nobody_has" in line.text for line in log.collect(timeout_ms=5000).lines)
+    assert any("what_nobody_has" in line.text for line in log.collect(timeout_ms=60_000).lines)
     assert status(run(containers, {"n": 1})) == 500
 
 
