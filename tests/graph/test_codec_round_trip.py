@@ -6,13 +6,14 @@ import json
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from instar.errors import GraphError
 from instar.graph import codec, ir, spec
 from tests.graph.strategies import graphs
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_a_graph_survives_being_written_and_read(graph: ir.Graph) -> None:
     spec.check(graph)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.errors import GraphError
@@ -76,6 +76,7 @@ def test_an_output_must_exist_and_be_a_tensor() -> None:
             spec.check(graph(size, outputs=outputs))
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_no_corruption_of_one_argument_gets_past_the_grammar_unseen(whole: ir.Graph, data: st.DataObject) -> None:
     """Replace one argument by a reference forwards: there is no place where that may stand."""
@@ -89,6 +90,7 @@ def test_no_corruption_of_one_argument_gets_past_the_grammar_unseen(whole: ir.Gr
         spec.check(broken)
 
 
+@settings(deadline=None)
 @given(graphs(), st.data())
 def test_a_document_with_one_value_replaced_is_refused_or_means_a_graph(whole: ir.Graph, data: st.DataObject) -> None:
     """Whatever stands in a node, decode and check end in a graph or in GraphError, never in another error."""

@@ -8,7 +8,7 @@ import weakref
 from typing import Any
 
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.executor.live import namespace, operator
@@ -51,6 +51,7 @@ def run(compiled: program.Program, inputs: list[torch.Tensor], weights: list[tor
     return types.FunctionType(compiled.gated()[0] if names else compiled.free, found)(*inputs)
 
 
+@settings(deadline=None)
 @given(graphs(), st.integers(0, 1000))
 def test_a_program_gives_what_its_graph_gives(graph: ir.Graph, seed: int) -> None:
     spec.check(graph)
@@ -62,6 +63,7 @@ def test_a_program_gives_what_its_graph_gives(graph: ir.Graph, seed: int) -> Non
     assert all(torch.equal(a, b) for a, b in zip(before, (*inputs, *weights), strict=True))
 
 
+@settings(deadline=None)
 @given(graphs(), st.lists(st.integers(0, 3), min_size=3, max_size=3))
 def test_the_gated_variant_asks_each_gate_once_in_order_and_gives_the_same(
     graph: ir.Graph, chunks: list[int]
@@ -84,6 +86,7 @@ def test_the_gated_variant_asks_each_gate_once_in_order_and_gives_the_same(
     assert asked == list(range(len(stages)))
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_stages_cover_the_graph_and_name_each_weight_once(graph: ir.Graph) -> None:
     stages = program.cut(graph, range(len(graph.weights)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.package import Package
@@ -15,6 +15,7 @@ from instar.plan.outline import outline
 from tests.plan.strategies import costs, pairs
 
 
+@settings(deadline=None)
 @given(pairs(), costs(), st.integers(0, 2**32))
 def test_cost_is_the_same_in_every_order(pair: tuple[Package, Package], rates: Costs, seed: int) -> None:
     steps = list(planner.steps(*map(outline, pair), rates))
@@ -23,6 +24,7 @@ def test_cost_is_the_same_in_every_order(pair: tuple[Package, Package], rates: C
     assert rates.cost_ns(amounts.of_steps(steps)) == before
 
 
+@settings(deadline=None)
 @given(pairs(), costs())
 def test_every_step_is_counted(pair: tuple[Package, Package], rates: Costs) -> None:
     source, target = map(outline, pair)

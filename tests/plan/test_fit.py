@@ -6,7 +6,7 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import nnls
 
@@ -53,6 +53,7 @@ def test_no_rate_is_negative_however_odd_the_times(seed: int) -> None:
     assert fitted.error.within_30 < 0.9  # and it says that they explain little
 
 
+@settings(deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 12), st.integers(3, 30))
 def test_no_other_rates_explain_the_times_better(seed: int, columns: int, count: int) -> None:
     """Invariant: the error is that of scipy's solver, also where amounts hang together and times follow no rule."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.package import Package
@@ -13,6 +13,7 @@ from instar.plan.outline import outline
 from tests.plan.strategies import PLAUSIBLE, costs, package_of, packages
 
 
+@settings(deadline=None)
 @given(packages(), st.lists(st.integers(0, 5), min_size=3, max_size=3), costs())
 def test_models_of_one_graph_need_replacements_only(model: Package, numbers: list[int], rates: Costs) -> None:
     source, target = outline(model), outline(package_of(model.graph, numbers.__getitem__))
@@ -21,6 +22,7 @@ def test_models_of_one_graph_need_replacements_only(model: Package, numbers: lis
     assert all(isinstance(step, Replace) for step in steps)
 
 
+@settings(deadline=None)
 @given(packages())
 def test_a_model_becomes_itself_without_moving_anything(model: Package) -> None:
     for step in planner.steps(outline(model), outline(model), PLAUSIBLE):
@@ -28,6 +30,7 @@ def test_a_model_becomes_itself_without_moving_anything(model: Package) -> None:
         assert (step.views, step.moved_bytes) == (0, 0)
 
 
+@settings(deadline=None)
 @given(packages())
 def test_a_sibling_moves_the_bytes_of_the_weights_that_differ(model: Package) -> None:
     """Each weight that an operator uses is counted once, however often it is used."""

@@ -7,7 +7,7 @@ import random
 import statistics
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from instar.graph import ir
 from instar.package import Package
@@ -21,6 +21,7 @@ from tests.plan.strategies import PLAUSIBLE, costs, network, package_of, pairs
 ROUNDING = 1 - 1e-9
 
 
+@settings(deadline=None)
 @given(pairs(), costs())
 def test_no_plan_is_cheaper_than_the_optimal_one(pair: tuple[Package, Package], rates: Costs) -> None:
     source, target = map(outline, pair)

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from instar.errors import PlanError
 from instar.package import Package
@@ -18,6 +18,7 @@ from tests.plan.test_replay_refuses import SOURCE, TARGET
 DATA = plans.encode(planned(SOURCE, TARGET))
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_a_plan_survives_being_sent(pair: tuple[Package, Package]) -> None:
     plan = planned(*pair)

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import random
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.package import Package
@@ -37,11 +37,13 @@ def check(source: Package, target: Package) -> None:
     assert arrives(plan, outline(source), outline(target))
 
 
+@settings(deadline=None)
 @given(pairs())
 def test_a_plan_between_any_two_models_arrives(pair: tuple[Package, Package]) -> None:
     check(*pair)
 
 
+@settings(deadline=None)
 @given(pairs(), costs(), st.integers(0, 2**32))
 def test_steps_arrive_at_any_costs_and_in_any_order(pair: tuple[Package, Package], rates: Costs, seed: int) -> None:
     source, target = map(outline, pair)

@@ -6,7 +6,7 @@ import dataclasses
 import random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.errors import PlanError
@@ -93,6 +93,7 @@ def test_a_plan_that_grows_without_bound_is_refused() -> None:
         replay(dataclasses.replace(plan, steps=steps), SOURCE.graph)
 
 
+@settings(deadline=None)
 @given(pairs(), st.integers(0, 2**32))
 def test_a_damaged_plan_is_refused_or_arrives_where_it_says(pair: tuple[Package, Package], seed: int) -> None:
     """Invariant: with some characters changed, there is a PlanError or the graph that the plan names."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from instar.package import Package
 from instar.plan import costs as amounts
@@ -14,6 +14,7 @@ from tests.plan.strategies import costs, pairs
 from tests.plan.test_replay_refuses import SOURCE, TARGET
 
 
+@settings(deadline=None)
 @given(pairs(), costs())
 def test_a_plan_is_returned_only_when_it_is_estimated_cheaper(pair: tuple[Package, Package], rates: Costs) -> None:
     source, target = map(outline, pair)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 
 from instar.errors import GraphError
 from instar.graph import ir
@@ -13,11 +13,13 @@ from instar.plan import skeleton
 from tests.graph.strategies import graphs
 
 
+@settings(deadline=None)
 @given(graphs())
 def test_a_graph_survives_being_taken_apart(graph: ir.Graph) -> None:
     assert skeleton.assemble(skeleton.disassemble(graph)) == graph
 
 
+@settings(deadline=None)
 @given(graphs(), graphs())
 def test_digests_are_equal_if_and_only_if_graphs_are(one: ir.Graph, two: ir.Graph) -> None:
     digests = [skeleton.digest(skeleton.disassemble(g)) for g in (one, two)]

@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.action import frames
@@ -51,16 +51,19 @@ documents: st.SearchStrategy[Any] = st.recursive(
 )
 
 
+@settings(deadline=None)
 @given(sizes, questions)
 def test_a_question_comes_back_as_it_was(number: int, question: protocol.Question) -> None:
     assert protocol.decode_question(protocol.encode(number, question)) == (number, question)
 
 
+@settings(deadline=None)
 @given(sizes, replies)
 def test_a_reply_comes_back_as_it_was(number: int, reply: protocol.Reply) -> None:
     assert protocol.decode_reply(protocol.encode(number, reply)) == (number, reply)
 
 
+@settings(deadline=None)
 @given(st.one_of(st.binary(max_size=200), documents.map(lambda d: json.dumps(d).encode())))
 def test_anything_else_is_a_protocol_error(data: bytes) -> None:
     for decode in (protocol.decode_question, protocol.decode_reply):
@@ -102,6 +105,7 @@ def test_a_frame_that_does_not_fit_a_packet_is_not_sent() -> None:
         protocol.decode_question(json.dumps([1, "call", "m", [None] * 1025]).encode())
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(texts, st.sampled_from(sorted(layout.DTYPES)), st.tuples(sizes)), max_size=8))
 def test_placed_tensors_are_aligned_and_never_overlap(tensors: list[tuple[str, str, tuple[int, ...]]]) -> None:
     """Invariant: in order, each after the one before it, on a boundary, and all inside what is reported."""
@@ -131,6 +135,7 @@ def test_a_message_comes_back_as_it_was(message: frames.Message) -> None:
     assert frames.decode_message(header, payload) == message
 
 
+@settings(deadline=None)
 @given(st.integers(0, 255), st.binary(max_size=60))
 def test_a_forged_message_is_a_protocol_error_or_what_it_says(kind: int, payload: bytes) -> None:
     header = frames.HEADER.pack(kind, 0, len(payload))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.errors import SourceError
@@ -54,6 +54,7 @@ def test_weights_larger_than_the_whole_store_are_refused_at_once() -> None:
         budget.to_fit([], 20 * MIB, 10 * MIB)
 
 
+@settings(deadline=None)
 @given(entries, st.integers(0, 500))
 def test_only_what_may_go_goes_and_no_more_than_needed(there: list[Entry], limit: int) -> None:
     """What goes may go; without its last file it would not do; what stays of its kind was asked for later."""
@@ -70,6 +71,7 @@ def test_only_what_may_go_goes_and_no_more_than_needed(there: list[Entry], limit
         assert not any(one.standing in MAY_GO for one in stays)
 
 
+@settings(deadline=None)
 @given(entries, st.integers(0, 500), st.integers(0, 500))
 def test_what_fits_afterwards_fits(there: list[Entry], needed: int, size: int) -> None:
     """Either there is room afterwards, or an error says why not."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.weights.pipeline import LINGER, TURNS, Pipeline, Read, TransferId, Urgency
@@ -160,6 +160,7 @@ def test_a_transfer_is_begun_once() -> None:
         begun(pipeline, A, Urgency.REQUEST)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 4), st.lists(st.integers(0, 199), min_size=1, max_size=8))
 def test_what_is_asked_for_comes_within_a_turn_for_each_who_waits(
     readers: int, waiting: int, chunks: list[int]
@@ -182,6 +183,7 @@ def test_what_is_asked_for_comes_within_a_turn_for_each_who_waits(
         pipeline.withdraw(ask)
 
 
+@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(TURNS, 400))
 def test_the_less_urgent_get_one_read_in_so_many(readers: int, reads: int) -> None:
     """While somebody waits for ever, of `TURNS + 1` reads exactly one is for the prefetches, each in its turn."""

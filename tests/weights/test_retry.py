@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from instar.weights.retry import Patience, delay_s
@@ -40,6 +40,7 @@ def test_nothing_is_waited_for_beyond_the_deadline() -> None:
     assert delay_s(1, 600.0, PATIENCE, draw=0.5) is None
 
 
+@settings(deadline=None)
 @given(
     failures=st.integers(1, 10**6),
     elapsed_s=st.floats(0, 1e6),
