@@ -22,7 +22,7 @@ from tests.runtime.modules import Deep
 
 HEADER = "X-Instar-Weights"
 ROWS = 3
-SOON_S = 10  # what takes longer than this hangs
+SOON_S = 60  # what takes longer than this hangs
 
 # Calls the model that the caller names with numbers made of a seed, and answers with what came of it.
 HANDLER = """
@@ -61,6 +61,11 @@ def archive(folder: Path, url: str, *names: str, main: str = HANDLER) -> bytes:
 def weights_of(name: str) -> str:
     """The path of a package's weights on the source."""
     return f"{name}/{WEIGHTS_FILE}"
+
+
+def digest(folder: Path, name: str) -> str:
+    """What a package's weights are known by."""
+    return package.decode(package.read(folder / name)).weights.digest
 
 
 def init(container: Container, code: bytes, *names: str) -> Exchange:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 import instar
-from tests.runtime.containers import Runtime, zipped, zipped_folder
+from tests.runtime.containers import ANSWER_S, Runtime, zipped, zipped_folder
 from tests.runtime.modules import Pair, Wide
 
 HANDLER = """
@@ -82,14 +82,14 @@ def archive(folder: Path) -> bytes:
 PLAIN = zipped({"__main__.py": HANDLER})
 
 
-def do(container: Runtime, program: str, *, timeout_s: float = 30) -> Any:
+def do(container: Runtime, program: str, *, timeout_s: float = ANSWER_S) -> Any:
     """What the program left in `value`, or the type and text of what it raised."""
     answer = container.run({"do": program}, timeout_s=timeout_s)
     assert answer.status == 200, answer
     return answer.json.get("value", answer.json.get("error"))
 
 
-def dies(container: Runtime, program: str, *, timeout_s: float = 30) -> None:
+def dies(container: Runtime, program: str, *, timeout_s: float = ANSWER_S) -> None:
     """The program costs the function its life, and its caller an error; nobody waits for ever."""
     answer = container.run({"do": program}, timeout_s=timeout_s)
     assert (answer.status, answer.json) == (400, {"error": "command exited"}), answer

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ from instar.action.processes import PF_EXITING
 
 SENTINEL = "XXX_THE_END_OF_A_WHISK_ACTIVATION_XXX"
 ROLES = ("master", "proxy", "zygote", "executor", "worker")
-GONE_S = 10  # a container that takes longer to end has not ended
+ANSWER_S = 60  # most time that an answer takes; the first one waits for the boot
+GONE_S = 60  # a container that takes longer to end has not ended
+NAMED_S, LOOK_S = 10, 0.005  # a process that was forked has its own name soon; how often this looks
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,11 @@ class Runtime(Protocol):
     """What a check may ask of a container, be it processes of this machine or an image in an engine."""
 
     def send(
-        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, timeout_s: float = 30
+        self, method: str, path: str, body: bytes | Iterator[bytes] | None, *, timeout_s: float = ANSWER_S
     ) -> Exchange: ...
-    def post(self, path: str, document: Any, *, timeout_s: float = 30) -> Exchange: ...
+    def post(self, path: str, document: Any, *, timeout_s: float = ANSWER_S) -> Exchange: ...
     def init(self, code: str | bytes | None, **value: Any) -> Exchange: ...
-    def run(self, value: Any = None, *, timeout_s: float = 30, **context: Any) -> Exchange: ...
+    def run(self, value: Any = None, *, timeout_s: float = ANSWER_S, **context: Any) -> Exchange: ...
     def printed(self) -> tuple[str, str]: ...
     def processes(self) -> dict[str, int]: ...
     def close(self) -> None: ...
@@ -100,7 +103,7 @@ class Container:
         path: str,
         body: bytes | Iterator[bytes] | None,
         *,
-        timeout_s: float = 30,
+        timeout_s: float = ANSWER_S,
         headers: Mapping[str, str] | None = None,
     ) -> Exchange:
         """One request on a connection of its own, as OpenWhisk does it."""
@@ -114,7 +117,7 @@ class Container:
         out, err = (path.read_bytes()[at:].decode() for path, at in zip((self._out, self._err), before, strict=True))
         return Exchange(response.status, data, dict(response.getheaders()), out, err)
 
-    def post(self, path: str, document: Any, *, timeout_s: float = 30) -> Exchange:
+    def post(self, path: str, document: Any, *, timeout_s: float = ANSWER_S) -> Exchange:
         return self.send("POST", path, json.dumps(document).encode(), timeout_s=timeout_s)
 
     def init(self, code: str | bytes | None, **value: Any) -> Exchange:
@@ -123,15 +126,22 @@ class Container:
         defaults = {"name": "act", "main": "main", "binary": isinstance(code, bytes), "code": text}
         return self.post("/init", {"value": defaults | value})
 
-    def run(self, value: Any = None, *, timeout_s: float = 30, **context: Any) -> Exchange:
+    def run(self, value: Any = None, *, timeout_s: float = ANSWER_S, **context: Any) -> Exchange:
         return self.post("/run", {"value": {} if value is None else value} | context, timeout_s=timeout_s)
 
     def processes(self) -> dict[str, int]:
         """The container's processes by role; those that a function started have none."""
-        below = [self.process.pid]
-        for pid in below:
-            below += _children(pid)
-        return {_name(pid): pid for pid in below if _name(pid) in ROLES}
+        deadline_s = time.monotonic() + NAMED_S
+        while True:
+            below = [self.process.pid]
+            for pid in below:
+                below += _children(pid)
+            named = [(name, pid) for pid in below if (name := _name(pid)) in ROLES]
+            names = [name for name, _ in named]
+            # What master or zygote has just forked is called like its parent, until it has come to naming itself.
+            if max(names.count("master"), names.count("zygote")) < 2 or time.monotonic() > deadline_s:
+                return dict(named)
+            time.sleep(LOOK_S)
 
     def group(self) -> list[int]:
         """Every live process whose group or session is this container's."""
@@ -144,9 +154,14 @@ class Container:
         """Wait until the container has ended; its exit code."""
         return self.process.wait(timeout=GONE_S)
 
+    def let_go(self) -> None:
+        """Close the lifeline, once: its number may be another file's afterwards."""
+        lifeline, self.lifeline = self.lifeline, -1
+        if lifeline >= 0:
+            os.close(lifeline)
+
     def close(self) -> None:
-        with contextlib.suppress(OSError):
-            os.close(self.lifeline)
+        self.let_go()
         try:
             self.process.wait(timeout=GONE_S)
         finally:

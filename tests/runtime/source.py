@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 PIECE_BYTES = 64 * 1024
-ASKED_S = 20  # a test that waits longer than this for a request waits for ever
+ASKED_S = 60  # a test that waits longer than this for a request waits for ever
 
 
 class Source:

@@ -117,6 +117,6 @@ def test_where_several_runs_are_allowed_the_new_function_has_as_many_slots(
             assert how(become(container, archive("new", two.folder), plan)) == ("transformed", name)
         assert container.run({"do": f"globals().update(together={meet}) or 'set'"}).json == {"value": "set"}
         with ThreadPoolExecutor(3) as pool:
-            runs = [pool.submit(container.run, {"do": "together.wait(10) >= 0"}) for _ in range(3)]
+            runs = [pool.submit(container.run, {"do": "together.wait(30) >= 0"}) for _ in range(3)]
             assert [run.result().json for run in runs] == [{"value": True}] * 3
         assert packed_.answered(container.run())

@@ -26,7 +26,7 @@ import asyncio, ctypes, os, random, subprocess, sys, threading
 GATES = {}
 def gate(name, parties):
     return GATES.setdefault(name, threading.Barrier(parties))
-def meet(name, parties, timeout_s=20):
+def meet(name, parties, timeout_s=30):
     try:
         gate(name, parties).wait(timeout_s)
         return {'met': True}
@@ -224,7 +224,7 @@ def test_slow_senders_hold_no_run_up(start: Start, environ: dict[str, str]) -> N
     """Forty callers send half of a body and stop; others are served meanwhile."""
     container = start(environ=environ)
     assert container.init("def main(args):\n    return args\n").status == 200
-    slow = [http.client.HTTPConnection("127.0.0.1", container.port, timeout=20) for _ in range(40)]
+    slow = [http.client.HTTPConnection("127.0.0.1", container.port, timeout=60) for _ in range(40)]
     body = b'{"value": {"slow": true}}'
     for connection in slow:
         connection.putrequest("POST", "/run")

@@ -77,7 +77,7 @@ def test_who_waits_when_the_worker_goes_is_told_so(ends: list[socket.socket]) ->
     with ThreadPoolExecutor(4) as pool, one.one():
         waiting = [pool.submit(take) for _ in range(4)]
         one.close()
-        assert [run.result(timeout=10) for run in waiting] == [True] * 4
+        assert [run.result(timeout=60) for run in waiting] == [True] * 4
     assert take()
 
 
@@ -110,7 +110,7 @@ def test_runs_wait_while_all_are_claimed_and_go_on_when_they_are_released(ends: 
         waiting = [pool.submit(gets_one, some) for _ in range(2)]
         assert not any(run.done() for run in waiting)
         some.release()
-        assert [run.result(timeout=10) for run in waiting] == [True, True]
+        assert [run.result(timeout=60) for run in waiting] == [True, True]
     assert some.claim()
 
 
@@ -120,7 +120,7 @@ def test_runs_that_wait_while_all_are_claimed_are_told_when_they_are_closed(ends
     with ThreadPoolExecutor(2) as pool:
         waiting = [pool.submit(gets_one, some) for _ in range(2)]
         some.close()
-        assert [run.result(timeout=10) for run in waiting] == [False, False]
+        assert [run.result(timeout=60) for run in waiting] == [False, False]
     assert [end.fileno() for end in ends] == [-1, -1, -1]
     assert not some.claim()
 

@@ -43,7 +43,7 @@ def clinging(container: Container) -> Container:
 
 
 def close_lifeline(container: Container) -> None:
-    os.close(container.lifeline)
+    container.let_go()
 
 
 def killing(role: str) -> Callable[[Container], None]:
@@ -118,7 +118,7 @@ def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         command = [sys.executable, "-m", "instar.proxy.serve", "--port", str(port), "--work", str(tmp_path)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr == f"instar-runtime: cannot listen on 127.0.0.1:{port}: Address already in use\n"
     assert list(tmp_path.iterdir()) == []
@@ -126,7 +126,7 @@ def test_a_port_in_use_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
 
 def test_a_working_directory_that_is_not_there_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "instar.proxy.serve", "--port", "0", "--work", str(tmp_path / "no")]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert ended.returncode == 1
     assert ended.stderr.count("\n") == 1 and "working directory" in ended.stderr
 
@@ -134,6 +134,6 @@ def test_a_working_directory_that_is_not_there_is_one_line_and_an_exit_code(tmp_
 def test_a_descriptor_that_does_not_listen_is_one_line_and_an_exit_code(tmp_path: Path) -> None:
     for number in ("0", "999"):
         command = [sys.executable, "-m", "instar.proxy.serve", "--fd", number, "--work", str(tmp_path)]
-        ended = subprocess.run(command, capture_output=True, text=True, timeout=20, stdin=subprocess.DEVNULL)
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
         assert ended.returncode == 1
         assert ended.stderr.count("\n") == 1 and f"descriptor {number}" in ended.stderr

@@ -77,7 +77,7 @@ def test_a_client_that_leaves_in_the_middle_of_its_body_harms_nobody(echo: Conta
 
 
 def test_a_connection_can_be_kept(echo: Container) -> None:
-    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", echo.port, timeout=10)) as connection:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", echo.port, timeout=60)) as connection:
         for number in range(3):
             connection.request("POST", "/run", json.dumps({"value": {"number": number}}))
             assert json.loads(connection.getresponse().read()) == {"number": number}
@@ -124,8 +124,9 @@ def main(args):
         container.run({"pipe": str(pipe)}, timeout_s=0.3)
     answers: list[Any] = []
     waiting = threading.Thread(target=lambda: answers.append(container.run({"mine": True}).json))
-    waiting.start()
-    pipe.write_text("go on")
-    waiting.join(timeout=20)
+    with pipe.open("w") as end:  # which waits until the run reads it, so the other one comes later
+        waiting.start()
+        end.write("go on")
+    waiting.join()
     assert answers == [{"mine": True}]
     assert container.printed()[0].count("\n") == 2

@@ -15,7 +15,8 @@ from tests.runtime.successions import GIVEN, Packed, archive, become, how, plan_
 
 pytestmark = [pytest.mark.system, needs_root]
 
-LEAVE = """[open('/tmp/instar-left', 'w').write('x'), open('/dev/shm/instar-left', 'w').write('x'),
+LEFT = tuple(f"{folder}/instar-left-{os.getpid()}" for folder in ("/tmp", "/dev/shm"))
+LEAVE = f"""[*(open(path, 'w').write('x') for path in {LEFT}),
     __import__('subprocess').Popen(['sleep', '900'], start_new_session=True).pid, os.getuid()]"""
 
 
@@ -39,7 +40,7 @@ def test_what_the_old_function_left_is_gone_and_the_new_one_works(
     print(answer.json)
     for pid in (worker, sleeper):
         await_end(pid)
-    for left in ("/tmp/instar-left", "/dev/shm/instar-left"):
+    for left in LEFT:
         assert not Path(left).exists()
     (place,) = isolated.work.glob("*/function-*")
     assert (place / "action").stat().st_uid == uid

@@ -17,7 +17,7 @@ from tests.runtime.modules import Net
 from tests.runtime.successions import ELSEWHERE, Packed, archive, become, how, plan_between, start
 from tests.transform.test_canaries import NUMBER, places
 
-pytestmark = pytest.mark.system
+pytestmark = [pytest.mark.system, pytest.mark.timeout(600)]  # gigabytes are looked through
 
 
 @pytest.fixture

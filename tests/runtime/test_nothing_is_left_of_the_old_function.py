@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -36,6 +37,10 @@ def test_the_mark_stands_between_the_two_functions_lines(given: Container, packe
     one, two = packed["one"].folder, packed["two"].folder
     start(given, archive("old", one))
     assert given.run({"do": TALK}).status == 200
+    deadline_s = time.monotonic() + 60
+    while not all(text.count("old ") > 1 for text in given.printed()):
+        assert time.monotonic() < deadline_s, "it says nothing"
+        time.sleep(0.01)
     assert how(become(given, archive("new", two), plan_between(one, two)))[0] == "transformed"
     for stream in given.printed():
         lines = stream.splitlines()

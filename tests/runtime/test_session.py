@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -110,7 +111,7 @@ def test_a_forged_frame_is_answered_with_an_error(worker: Worker, document: Any)
 
 
 @given(st.binary(max_size=300))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_noise_is_answered_with_an_error(worker: Worker, data: bytes) -> None:
     assert failure(worker.send(data))[0] == "ProtocolError"
 
@@ -201,8 +202,17 @@ def test_an_answer_that_fits_no_frame_keeps_no_descriptor_open() -> None:
 
     worker = Worker({"d": Wordy()})
     assert isinstance(worker.ask(Grow(1)), Grown)
-    before = len(os.listdir("/proc/self/fd"))  # with the arena's on either side
+    before = arenas()  # on either side
     for _ in range(3):
         assert failure(worker.send(protocol.encode(1, Call("d", ()))))[0] == "ProtocolError"
         assert isinstance(worker.ask(Grow(1)), Grown)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert arenas() == before
+
+
+def arenas() -> int:
+    """Descriptors of arenas that this process has; of others it may open and close some at any moment."""
+    links = []
+    for number in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # closed by another thread, or the listing's own
+            links.append(os.readlink(f"/proc/self/fd/{number}"))
+    return sum("instar-arena" in link for link in links)

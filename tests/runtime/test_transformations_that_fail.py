@@ -81,8 +81,9 @@ def test_a_container_whose_zygote_or_proxy_is_killed_in_the_middle_ends(
     for pid in pids:
         await_end(pid)
     held.release()
-    with pytest.raises((ConnectionError, OSError)):
-        held.answer.result()
+    error = held.answer.exception()
+    # A proxy that sees the zygote's socket close before it sees the zygote's end still says so.
+    assert isinstance(error, OSError) or (victim == "zygote" and held.answer.result().status == 503), error
 
 
 def test_a_run_that_comes_in_the_middle_finds_no_function(

@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from instar import package
 from tests.runtime import arriving
-from tests.runtime.arriving import await_ask, is_bit_equal, told, weights_of
+from tests.runtime.arriving import await_ask, digest, is_bit_equal, told, weights_of
 from tests.runtime.containers import Container
 from tests.runtime.modules import Deep
 from tests.runtime.source import Source
@@ -42,7 +41,7 @@ def test_it_answers_as_soon_as_its_weights_are_there(
     assert how(answer) == ("transformed", "two")
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(given.run, {"model": "two"})
-        source.await_asked(weights_of("two"))
+        await_ask(given.root / "store", digest(folder, "two"))
         assert not running.done()
         source.release(weights_of("two"))
         found = running.result()
@@ -63,8 +62,7 @@ def test_a_model_that_is_called_meanwhile_stays_what_it_is(
     source.hold(weights_of("two"))
     start(given, sent(folder, source, "two", BACKGROUND))
     assert given.run().status == 200
-    digest = package.decode(package.read(folder / "two")).weights.digest
-    await_ask(given.root / "store", digest)
+    await_ask(given.root / "store", digest(folder, "two"))
     one = packed["one"].folder
     answer = become(given, archive("new", one), plan_between(folder / "two", one))
     assert answer.status == 409 and "in use" in answer.json["error"]
