@@ -27,11 +27,13 @@ from tests.runtime.modules import Deep
 from tests.runtime.source import Source
 from whisk_controllers import Sent, action
 
-pytestmark = pytest.mark.system
+# One has 70 MB of records written; for another one an image may have to be made, which does not count.
+pytestmark = [pytest.mark.system, pytest.mark.timeout(300, func_only=True)]
 
 RECORDS = "_bulk_docs"
 TALKATIVE = "def main(args):\n    for _ in range(args['lines']):\n        print('x' * 65_000)\n    return {}\n"
 LINES = 140  # 9 MB
+START_S = 200.0  # most time that a container takes to load torch and to answer
 FULL = 8  # so many records of such logs are more than 64 MB
 WEIGHTY = """
 import torch, instar
@@ -183,7 +185,7 @@ def test_on_a_full_store_docker_containers_see_to_their_weights_themselves(
         INSTAR_STORE=str(store.path),
     )
     sent = cluster.controller.invoke("guest/weighty", {"seed": 3}, revision=revision)
-    cluster.controller.completion(sent)
+    cluster.controller.completion(sent, wait_s=START_S)
     assert is_right(sent, net, seed=3)
     assert invoker.end(signal.SIGTERM) == 0
     is_kept_once(cluster, [sent])
@@ -193,7 +195,7 @@ def test_on_a_full_store_docker_containers_see_to_their_weights_themselves(
 def put_weighty(cluster: Cluster, code: bytes, *, kind: str) -> str:
     document = dict(action("guest/weighty", "", {}))
     document["exec"] = {"kind": kind, "code": base64.b64encode(code).decode(), "binary": True}
-    document["limits"] = {**document["limits"], "memory": 512}
+    document["limits"] = {**document["limits"], "memory": 512, "timeout": int(START_S * 1000)}
     return cluster.databases.server.put(cluster.databases.entities, document)
 
 
