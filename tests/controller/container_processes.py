@@ -24,20 +24,29 @@ def below(folder: Path) -> list[int]:
 
 def spares(folder: Path) -> list[int]:
     """Those that wait to be told what to do; they come in idle moments."""
-    found = []
-    for pid in below(folder):
-        with contextlib.suppress(OSError):
-            if Path(f"/proc/{pid}/comm").read_text().strip() in ("instar-spare", "instar-reaper"):
-                found.append(pid)
-    return found
+    return [pid for pid in below(folder) if _name(pid) in ("instar-spare", "instar-reaper")]
 
 
 def leader(folder: Path) -> int:
     """The first process of the container that works in `folder`."""
-    return next(pid for pid in below(folder) if os.getpgid(pid) == pid)
+    return next(pid for pid in below(folder) if _group(pid) == pid)
 
 
 def named(folder: Path, name: str) -> int:
     """The only process of that name among the containers that work below `folder`."""
-    (pid,) = [pid for pid in below(folder) if Path(f"/proc/{pid}/comm").read_text().strip() == name]
+    (pid,) = [pid for pid in below(folder) if _name(pid) == name]
     return pid
+
+
+def _name(pid: int) -> str | None:
+    """None if it has ended while we looked."""
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return None
+
+
+def _group(pid: int) -> int | None:
+    """None if it has ended while we looked."""
+    with contextlib.suppress(OSError):
+        return os.getpgid(pid)
+    return None

@@ -52,7 +52,8 @@ class DockerRig:
 
     def of(self, owner: str) -> list[Container]:
         """The containers of one server, whatever they do."""
-        return list(self.client.containers.list(all=True, filters={"label": f"{OWNER}={owner}"}))
+        labelled = {"label": f"{OWNER}={owner}"}
+        return list(self.client.containers.list(all=True, filters=labelled, ignore_removed=True))
 
     def find(self, id: ContainerId) -> Container:
         """The only container of that id that these makers have made."""
@@ -82,6 +83,7 @@ class Relay:
     def __init__(self, host: str, socket_file: Path) -> None:
         self.host = f"unix://{socket_file}"
         self._engine = host.removeprefix("unix://")
+        self._lock = threading.Lock()  # for what follows
         self._ends: list[socket.socket] = []
         self._is_cut = False
         self._listener = socket.socket(socket.AF_UNIX)
@@ -92,9 +94,10 @@ class Relay:
     def cut(self) -> None:
         """Break all connections, and each new one at once: a socket that nobody owns would have the client lose its
         own, unclosed."""
-        self._is_cut = True
-        for end in self._ends:
-            _close(end)
+        with self._lock:
+            self._is_cut = True
+            for end in self._ends:
+                _close(end)
 
     def mend(self) -> None:
         """Let new connections through again."""
@@ -108,12 +111,14 @@ class Relay:
         with contextlib.suppress(OSError):  # it is closed
             while True:
                 near, _ = self._listener.accept()
-                if self._is_cut:
-                    near.close()
-                    continue
                 far = socket.socket(socket.AF_UNIX)
-                far.connect(self._engine)
-                self._ends += [near, far]
+                with self._lock:  # whoever cuts finds it, or it finds that all is cut
+                    self._ends += [near, far]
+                    if self._is_cut:
+                        _close(near)
+                        _close(far)
+                        continue
+                    far.connect(self._engine)
                 for source, target in ((near, far), (far, near)):
                     threading.Thread(target=_pump, args=(source, target), daemon=True).start()
 

@@ -88,8 +88,11 @@ class OwnEngine:
         self.go_on()
         if not self._daemon.is_running:
             self.start()
-        for each in self._client.containers.list(all=True, ignore_removed=True):
-            each.remove(force=True)
+        left = self._client.containers.list(all=True, ignore_removed=True)
+        for each in left:
+            with contextlib.suppress(docker.errors.APIError):  # somebody else removes it just now
+                each.remove(force=True)
+        self.wait_until_gone({each.id for each in left})
 
     def close(self) -> None:
         self._client.close()
