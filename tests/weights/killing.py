@@ -37,10 +37,11 @@ _libc.ptrace.argtypes = [ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c
 _libc.ptrace.restype = ctypes.c_long
 
 
-def run_to(write: int, function: Callable[[], object]) -> str | None:
-    """Run a function in a process of its own that is killed at its `write`-th write; which one it was.
+def run_to(write: int, function: Callable[[], object]) -> tuple[list[str], bool]:
+    """Run a function in a process of its own that is killed at its `write`-th write.
 
-    None if it came to its end before. An exception in it fails the test.
+    The writes that it came to, the one at which it was killed included; and whether it was. An exception in it fails
+    the test.
     """
     pid = os.fork()
     if pid == 0:
@@ -48,20 +49,19 @@ def run_to(write: int, function: Callable[[], object]) -> str | None:
     os.waitpid(pid, _ALL)  # it has stopped itself
     _ptrace(_SETOPTIONS, pid, 0, _SYSGOOD | _CLONE | _EXITKILL)
     _ptrace(_SYSCALL, pid)
-    seen, name, within = 0, None, dict[int, str | None]()
+    made, is_killed, within = list[str](), False, dict[int, str | None]()
     while True:
         task, status = os.waitpid(-1, _ALL)
         if os.WIFSIGNALED(status) or os.WIFEXITED(status):
             if task == pid:
-                assert name is not None or status == 0, f"it ended by itself with {status}"
-                return name
+                assert is_killed or status == 0, f"it ended by itself with {status}"
+                return made, is_killed
             continue
         stopped_by = os.WSTOPSIG(status)
-        if stopped_by == signal.SIGTRAP | 0x80 and name is None:
-            found = _write(task, within)
-            seen += found is not None
-            if found is not None and seen == write:
-                name = found
+        if stopped_by == signal.SIGTRAP | 0x80 and not is_killed and (found := _write(task, within)) is not None:
+            made.append(found)
+            if len(made) == write:
+                is_killed = True
                 os.kill(pid, signal.SIGKILL)
                 continue
         passed_on = 0 if stopped_by in (signal.SIGTRAP, signal.SIGTRAP | 0x80, signal.SIGSTOP) else stopped_by

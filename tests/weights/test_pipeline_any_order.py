@@ -219,4 +219,4 @@ class AnyOrder(RuleBasedStateMachine):
 
 TestAnyOrder = AnyOrder.TestCase
 TestAnyOrder.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
-TestAnyOrder = pytest.mark.timeout(60)(TestAnyOrder)
+TestAnyOrder = pytest.mark.timeout(300)(TestAnyOrder)

@@ -13,7 +13,8 @@ from instar.weights.sources import Limits, Origin, Reader
 from tests.weights.sources.servers import Answer, Server
 
 SEED = 20265
-SHORT = Limits(connect_s=2.0, stall_s=0.3, slowest_bytes_per_s=1_000_000)
+SHORT = Limits(connect_s=2.0, stall_s=0.3, slowest_bytes_per_s=1_000_000)  # for what is to take too long
+LONG = Limits(connect_s=60.0, stall_s=60.0)  # for the rest: a machine may stand still for a moment
 
 Serve = Callable[[Answer], Server]
 Read = Callable[[Reader, int, int], bytes]
@@ -39,5 +40,5 @@ def read(reader: Reader, begin: int, nbytes: int) -> bytes:
     return bytes(found)
 
 
-def origin_of(server: Server, nbytes: int, path: str = "/file") -> Origin:
-    return sources.origin(server.url(path), nbytes=nbytes, environ={}, limits=SHORT)
+def origin_of(server: Server, nbytes: int, path: str = "/file", *, limits: Limits = LONG) -> Origin:
+    return sources.origin(server.url(path), nbytes=nbytes, environ={}, limits=limits)

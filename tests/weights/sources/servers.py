@@ -59,7 +59,7 @@ class Server:
         for connection in list(self._open):
             _shut(connection)
         for thread in self._threads:
-            thread.join(10)
+            thread.join(60)
         self._listener.close()
 
     @property

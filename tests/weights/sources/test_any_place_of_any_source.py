@@ -15,7 +15,7 @@ from instar.errors import SourceError
 from instar.weights import sources
 from instar.weights.sources import Origin
 from tests.weights.sources import servers
-from tests.weights.sources.conftest import SEED, SHORT, read
+from tests.weights.sources.conftest import LONG, SEED, read
 from tests.weights.sources.file_systems import InOrder, Late, Opens, registered
 
 HTTP = {
@@ -53,7 +53,7 @@ def place(request: pytest.FixtureRequest, data: bytes, tmp_path: Path) -> Iterat
             case name:
                 make, in_order = HTTP[name]
                 location = stack.enter_context(servers.Server(make(data))).url()
-        yield sources.origin(location, nbytes=len(data), environ={}, limits=SHORT), in_order
+        yield sources.origin(location, nbytes=len(data), environ={}, limits=LONG), in_order
 
 
 def test_any_order_gives_the_bytes_of_their_place(place: tuple[Origin, bool], data: bytes) -> None:
@@ -97,7 +97,7 @@ def test_threads_share_an_origin(place: tuple[Origin, bool], data: bytes) -> Non
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(10)
+        thread.join(60)
     assert found == {begin: data[begin : begin + 30_000] for begin in (0, 30_000, 60_000)}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import threading
@@ -11,8 +12,9 @@ import pytest
 
 from instar.errors import TransientError
 from instar.weights import sources
+from instar.weights.sources import Limits
 from tests.weights.sources import servers
-from tests.weights.sources.conftest import SHORT, Serve, origin_of, read
+from tests.weights.sources.conftest import LONG, Serve, origin_of, read
 from tests.weights.sources.servers import Request, head, part
 
 
@@ -74,7 +76,7 @@ def test_a_server_that_ends_idle_connections_is_no_failure(serve: Serve, data: b
     reader = origin_of(server, len(data)).reader()
     for number in range(5):
         assert read(reader, number, 10) == data[number : number + 10]
-        assert idle.acquire(timeout=5)
+        assert idle.acquire(timeout=60)
     reader.close()
     assert len(server.requests) == 5
 
@@ -90,7 +92,8 @@ def test_another_thread_may_break_off_a_read(serve: Serve, data: bytes, sent: in
         return False
 
     server = serve(answer)
-    reader = sources.origin(server.url(), nbytes=len(data), environ={}).reader()
+    patient = Limits(stall_s=600.0)  # by itself it would not end
+    reader = sources.origin(server.url(), nbytes=len(data), environ={}, limits=patient).reader()
     errors: list[BaseException] = []
 
     def work() -> None:
@@ -101,11 +104,10 @@ def test_another_thread_may_break_off_a_read(serve: Serve, data: bytes, sent: in
 
     thread = threading.Thread(target=work)
     thread.start()
-    assert waiting.wait(5)
-    began_s = time.monotonic()
+    assert waiting.wait(60)
     reader.close()
-    thread.join(5)
-    assert len(errors) == 1 and time.monotonic() - began_s < 1
+    thread.join(60)
+    assert len(errors) == 1
     with pytest.raises(TransientError, match="broken off"):
         reader.seek(0, 1)
 
@@ -113,11 +115,12 @@ def test_another_thread_may_break_off_a_read(serve: Serve, data: bytes, sent: in
 def test_nothing_is_left_open(serve: Serve, data: bytes) -> None:
     servers_ = [serve(make(data)) for make in (servers.ranges, servers.no_ranges, servers.until_the_end)]
     broken = serve(servers.fixed(b"nonsense\r\n"))
+    gc.collect()  # what earlier tests have left
     before = len(os.listdir("/proc/self/fd"))
 
     def use() -> None:
         for server in servers_:
-            reader = sources.origin(server.url(), nbytes=len(data), environ={}, limits=SHORT).reader()
+            reader = sources.origin(server.url(), nbytes=len(data), environ={}, limits=LONG).reader()
             read(reader, 0, 100)
             read(reader, 50_000, 100)
             reader.close()
@@ -127,11 +130,11 @@ def test_nothing_is_left_open(serve: Serve, data: bytes) -> None:
 
     def settled() -> int:
         """Open descriptors once the servers' ends have noticed, too."""
-        deadline_s = time.monotonic() + 5
+        deadline_s = time.monotonic() + 60
         while (found := len(os.listdir("/proc/self/fd"))) > before and time.monotonic() < deadline_s:
             threading.Event().wait(0.01)
         return found
 
     for _ in range(3):
         use()
-    assert settled() == before
+    assert settled() <= before

@@ -115,4 +115,4 @@ def test_a_file_system_that_does_not_answer_is_given_up(monkeypatch: pytest.Monk
     began_s = time.monotonic()
     with pytest.raises(TransientError):
         read(reader, 0, 10)
-    assert time.monotonic() - began_s < 1.9
+    assert time.monotonic() - began_s < 30  # else it would be waited for for ever
