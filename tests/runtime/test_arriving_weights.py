@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from tests.runtime import arriving
-from tests.runtime.arriving import Caller, archive, init, is_bit_equal, told, weights_of
+from tests.runtime.arriving import Caller, archive, await_ask, digest, init, is_bit_equal, told, weights_of
 from tests.runtime.conftest import Start
 from tests.runtime.containers import Container, zipped
 from tests.runtime.modules import Deep
-from tests.runtime.source import Source, serving
+from tests.runtime.source import Source
+from tests.weights import in_memory
 
 pytestmark = pytest.mark.system
-
-MIB = 1 << 20
 
 
 def size(folder: Path, name: str) -> int:
@@ -39,32 +39,38 @@ def test_init_answers_while_no_weight_has_arrived_and_run_once_they_have(
 
 
 def test_the_header_says_what_was_fetched_and_waited_and_only_once(
-    container: Container, folder: Path, modules: dict[str, Deep]
+    container: Container, folder: Path, modules: dict[str, Deep], source: Source, caller: Caller
 ) -> None:
-    with serving(folder, bytes_per_s=8 * MIB) as slow:  # a second, of which `/init` takes less than half
-        assert init(container, archive(folder, slow.url, "one"), "one").status == 200
-        answer = container.run({"model": "one"})
-        said = told(answer)
-        assert said is not None and is_bit_equal(answer, modules["one"])
-        assert said["fetchedBytes"] == size(folder, "one") == slow.given_bytes
-        assert said["presentBytes"] == 0 and said["waitedMs"] > 0
-        assert told(container.run({"model": "one"})) is None
+    source.hold(weights_of("one"), size(folder, "one") - 1)
+    assert init(container, archive(folder, source.url, "one"), "one").status == 200
+    running = caller.run(model="one")
+    await_ask(container.root / "store", digest(folder, "one"))
+    source.release(weights_of("one"))
+    answer = running.result()
+    said = told(answer)
+    assert said is not None and is_bit_equal(answer, modules["one"])
+    assert said["fetchedBytes"] == size(folder, "one") == source.given_bytes
+    assert said["presentBytes"] == 0 and said["waitedMs"] > 0
+    assert told(container.run({"model": "one"})) is None
 
 
 def test_what_lies_in_the_store_is_said_to_be_there(
     start: Start, folder: Path, modules: dict[str, Deep], source: Source, tmp_path: Path
 ) -> None:
     environ = {"INSTAR_STORE": str(tmp_path / "shared")}
-    for fetched, present in ((size(folder, "one"), 0), (0, size(folder, "one"))):
-        container = start(environ=environ)
-        assert init(container, archive(folder, source.url, "one"), "one").status == 200
-        answer = container.run({"model": "one"})
-        assert is_bit_equal(answer, modules["one"])
-        said = told(answer)
-        assert said is not None
-        assert (said["fetchedBytes"], said["presentBytes"]) == (fetched, present)
-        assert fetched or said["waitedMs"] == 0
-        container.close()
+    with contextlib.ExitStack() as stack:
+        for fetched, present in ((size(folder, "one"), 0), (0, size(folder, "one"))):
+            container = start(environ=environ)
+            assert init(container, archive(folder, source.url, "one"), "one").status == 200
+            answer = container.run({"model": "one"})
+            assert is_bit_equal(answer, modules["one"])
+            said = told(answer)
+            assert said is not None
+            assert (said["fetchedBytes"], said["presentBytes"]) == (fetched, present)
+            assert fetched or said["waitedMs"] == 0
+            container.close()
+            # It has its place, or is still where it came in.
+            stack.enter_context(in_memory.kept((tmp_path / "shared").glob(f"*/{digest(folder, 'one')}")))
     assert source.given_bytes == size(folder, "one")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,20 @@ def bring(store: Store, folder: Path, seed: int, environ: dict[str, str] | None 
 
 def standings(store: Store) -> dict[str, Standing]:
     return {entry.digest: entry.standing for entry in keeping.entries(store)}
+
+
+def test_what_has_settled_is_held_by_nobody(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread that brought the last chunk may come to its end after the file has its place."""
+    weights = made(tmp_path / "source", NBYTES)
+    fetcher = Fetcher(store)
+    arrived = fetcher.arrived
+    monkeypatch.setattr(fetcher, "arrived", lambda run: (arrived(run), threading.Event().wait(0.01)))
+    arrival = fetcher.begin(weights, tmp_path / "source")
+    arrival.wait_all()
+    arrival.close()
+    fetcher.settle()
+    assert standings(store) == {weights.digest: Standing.IDLE}
+    fetcher.close()
 
 
 def test_the_least_recently_used_goes_when_there_is_no_room(store: Store, tmp_path: Path) -> None:
