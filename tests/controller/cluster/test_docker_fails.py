@@ -6,7 +6,6 @@ Each activation has one completion and one record.
 from __future__ import annotations
 
 import signal
-import time
 from collections.abc import Callable
 
 import pytest
@@ -19,16 +18,6 @@ from whisk_controllers import Sent
 # The first test of a file starts the engine and makes its image; each of them waits several times until somebody
 # notices that it has gone, or come back.
 pytestmark = [pytest.mark.system, pytest.mark.timeout(300, func_only=True)]
-
-WAIT_S = 60.0  # for anything that is sure to happen
-STEP_S = 0.1
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"in {WAIT_S} s it has not come to this: {what}"
-        time.sleep(STEP_S)
 
 
 def wait_until_held(invoker: RunningProgram) -> None:
@@ -96,7 +85,7 @@ def test_work_waits_for_an_engine_that_has_gone_and_none_of_its_containers_is_le
         own_docker.start()
         assert cluster.controller.result(late) == {"a": 1}
     cluster.controller.wait_for_ping()
-    wait_until(lambda: invoker.ask("/readyz") == (200, "ok"), "it is ready")
+    invoker.wait_until_ready()
     own_docker.wait_until_gone(before)
     assert invoker.end(signal.SIGTERM) == 0
     assert own_docker.containers() == set()
