@@ -169,11 +169,11 @@ def test_a_function_that_exits_is_not_told_that_its_memory_was_the_reason(docker
 
 def test_a_function_beyond_its_time_limit_is_ended_and_its_log_kept(docker_server: DockerServer) -> None:
     code = "def main(args):\n    print('begun', flush=True)\n    while True:\n        pass\n"
-    docker_server.create("endless", code, timeout=500)
+    docker_server.create("endless", code, timeout=3000)  # also for initialising it, which is to be done in it
     status, answer = docker_server.invoke("endless")
     assert (status, answer["response"]["result"]["error"]) == (
         502,
-        "The action exceeded its time limits of 500 milliseconds.",
+        "The action exceeded its time limits of 3000 milliseconds.",
     )
     assert docker_server.removal(activation=answer["activationId"])["reason"] == "timed out"
     assert "stdout: begun" in texts(docker_server.record(answer["activationId"]))
@@ -199,8 +199,8 @@ def test_a_container_that_does_not_wake_is_replaced_unnoticed(start_docker: Call
     asleep.kill()
     status, answer = server.invoke("speak", {"n": 1})
     assert (status, answer["response"]["result"], annotations(answer)["instar"]["start"]) == (200, {"n": 1}, "cold")
-    # Whichever is seen first: that the engine tells of its end, or that it cannot be woken.
-    assert server.removal(asleep)["reason"] in {"ended by itself", "resume failed"}
+    # Whichever is seen first: that the engine tells of its end, that it cannot be woken, or before that its sleep.
+    assert server.removal(asleep)["reason"] in {"ended by itself", "resume failed", "pause failed"}
 
 
 @pytest.mark.parametrize("victim", ["instar-zygote", "instar-proxy"])
@@ -218,7 +218,8 @@ def test_a_container_that_loses_a_process_is_replaced(
             os.kill(process_of(container, victim), signal.SIGKILL)
             status, answer = call.result(WAIT_S)
     assert (status, answer["response"]["status"]) == (502, "action developer error")
-    assert docker_server.removal(container)["reason"] == "ended by itself"
+    # Whichever is seen first: its end, or an answer about a function that has lost what held it up.
+    assert docker_server.removal(container)["reason"] in {"ended by itself", "run failed", "connection broken"}
     with socket.create_server((rig.gateway, 0)) as listener:
         host, port = listener.getsockname()
         call = docker_server.invoke_aside(name, {"host": host, "port": port})
@@ -336,7 +337,11 @@ def test_an_image_that_is_not_there_is_one_line(docker_engine: Engine, tmp_path:
 
 
 def process_of(container: Container, name: str) -> int:
-    """The pid, on this machine, of the container's process of that name."""
-    rows = container.top(ps_args="-eo pid,comm")["Processes"]
-    (pid,) = [int(pid) for pid, command in rows if command == name]
-    return pid
+    """The pid, on this machine, of the container's process of that name. A child has its parent's for a moment."""
+    until_s = time.monotonic() + WAIT_S
+    while True:
+        rows = container.top(ps_args="-eo pid,comm")["Processes"]
+        found = [int(pid) for pid, command in rows if command == name]
+        if len(found) == 1:
+            return found[0]
+        assert time.monotonic() < until_s, rows
