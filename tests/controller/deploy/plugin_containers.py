@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from brokers import Broker
 from databases import PASSWORD, USERNAME, Databases
 from deploy.image.engine import UNIX, Engine
 from docker.models.containers import Container
+from free_ports import free_port
 
 USER = 65532  # of the image
 LIVEZ = ["python3", "-I", "/opt/instar/livez.py"]
@@ -32,7 +32,7 @@ def surroundings(broker: Broker, topic_prefix: str, databases: Databases) -> dic
         "CONFIG_whisk_couchdb_databases_WhiskAuth": databases.subjects,
         "CONFIG_whisk_couchdb_databases_WhiskEntity": databases.entities,
         "CONFIG_whisk_couchdb_databases_WhiskActivation": databases.activations,
-        "PORT": str(_free_port()),
+        "PORT": str(free_port()),
         "INSTAR_HOST": "127.0.0.1",
     }
 
@@ -81,9 +81,3 @@ def _wait_for_event(engine: Engine, container: Container, name: str) -> None:
         finally:
             log.kill()
     raise AssertionError(f"it ended: {container.logs().decode()[-3000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -79,6 +79,14 @@ class StartedComposition:
         """Return when one of Instar's programs has all that it needs, and works."""
         self._ask_until(200, service, "/readyz")
 
+    def wait_for_invokers(self, count: int) -> None:
+        """Return when OpenWhisk knows just so many, all of them up: one that has not heard of its nodes for some
+        seconds is down meanwhile."""
+        until_s = time.monotonic() + ANYTHING_S
+        while (found := list(self.ask_api("GET", "/invokers").values())) != ["up"] * count:
+            assert time.monotonic() < until_s, f"{found} for {ANYTHING_S} s"
+            time.sleep(0.1)
+
     def wait_for_activations(self, nodes: Sequence[str], count: int) -> Mapping[str, float]:
         """How many each node has carried out since it was started, once they are so many together: a node counts one
         a moment after its controller has heard of it."""
@@ -100,7 +108,7 @@ class StartedComposition:
     def states(self) -> dict[str, Any]:
         """The state of each service's container, as the engine has it."""
         found = self._engine.client.containers.list(
-            all=True, filters={"label": f"com.docker.compose.project={PROJECT}"}
+            all=True, filters={"label": f"com.docker.compose.project={PROJECT}"}, ignore_removed=True
         )
         return {one.labels["com.docker.compose.service"]: one.attrs["State"] for one in found}
 

@@ -58,11 +58,14 @@ def controller(broker: Broker, topic_prefix: str) -> Iterator[Controller]:
 @pytest.fixture
 def containers(docker_engine: Engine) -> Iterator[Any]:
     """How many containers there are beside those of before. In the end there are none."""
-    before = {container.id for container in docker_engine.client.containers.list(all=True)}
+
+    def there() -> set[str | None]:
+        return {container.id for container in docker_engine.client.containers.list(all=True, ignore_removed=True)}
 
     def others() -> int:
-        return len({container.id for container in docker_engine.client.containers.list(all=True)} - before)
+        return len(there() - before)
 
+    before = there()
     yield others
     assert others() == 0
 
@@ -81,7 +84,7 @@ def hello(controller: Controller, databases: Databases, kind: str) -> dict[str, 
     return dict(result)
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400, func_only=True)  # two programs' starts and ends, and a function's
 def test_an_invoker_runs_an_action_and_ends_without_a_trace(
     docker_engine: Engine,
     controller_image: str,
@@ -106,7 +109,7 @@ def test_an_invoker_runs_an_action_and_ends_without_a_trace(
         assert invoker.exec_run(LIVEZ).exit_code == 0
         result = hello(controller, databases, "python:3")
         assert result == {"greeting": "Hello, Ada", "host": "https://openwhisk.example:443"}
-        invoker.stop(timeout=30)
+        invoker.stop(timeout=60)
         assert invoker.wait()["StatusCode"] == 0
         assert containers() == 1  # its own
     (record,) = databases.server.documents(databases.activations).values()
@@ -114,7 +117,7 @@ def test_an_invoker_runs_an_action_and_ends_without_a_trace(
     assert [line.split(" stdout: ", 1)[1] for line in record["logs"]] == ["asked Ada"]
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(400, func_only=True)  # two programs' starts and ends, and a function's
 def test_a_dispatcher_and_a_node_work_with_what_compose_tells_them(
     docker_engine: Engine,
     controller_image: str,
