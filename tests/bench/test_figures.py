@@ -34,7 +34,7 @@ def run_noisy(**environ: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         check=True,
-        timeout=30,
+        timeout=100,
     )
 
 

@@ -18,6 +18,14 @@ from instar.weights.fetch import Fetcher
 from instar.weights.store import Store
 from tests.models import zoo
 from tests.transform import families
+from tests.weights import in_memory
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Do not count the time that packing takes, once, against the test that happens to come first."""
+    for item in items:
+        if "packed" in getattr(item, "fixturenames", ()) and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(func_only=True))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,13 +77,15 @@ def fetcher(root: Path) -> Iterator[Fetcher]:
 
 
 @pytest.fixture(scope="session")
-def packed(root: Path, fetcher: Fetcher) -> dict[str, Packed]:
+def packed(root: Path, fetcher: Fetcher) -> Iterator[dict[str, Packed]]:
     """By name. Not to be changed."""
     found = {model.name: _packed(model, root / model.name, fetcher) for model in families.ALL}
-    for thread in threading.enumerate():  # nothing is under way any more, and so it stays
-        if thread.name == "instar-fetch":
-            thread.join(10)
-    return found
+    places = [fetcher.store.place(packed.prepared.weights.digest) for packed in found.values()]
+    with in_memory.kept(places):
+        for thread in threading.enumerate():  # nothing is under way any more, and so it stays
+            if thread.name == "instar-fetch":
+                thread.join(60)
+        yield found
 
 
 def _packed(model: zoo.Model, directory: Path, fetcher: Fetcher) -> Packed:

@@ -83,10 +83,13 @@ def test_where_weights_do_not_come_the_next_run_has_them_brought_afresh(
     x = torch.randn(2, 40)
     transform.transform(model, bringing.prepared, bringing.begin)
     with running(model, x) as found:
+        assert bringing.waited_for.wait(60)  # a run that begins after a failure has them brought afresh
         bringing.fail(SourceError("the link is down"))
     assert str(found[0]) == "the link is down"
     assert not model.is_dirty  # it is the target, whose weights are not there
+    bringing.waited_for.clear()
     with running(model, x) as found:
+        assert bringing.waited_for.wait(60)  # and one that begins when all is there has nothing brought
         for chunk in bringing.chunks:
             bringing.bring(chunk)
     assert bringing.begun == 2

@@ -98,6 +98,7 @@ def in_files(found: dict[str, int], folder: Path) -> int:
 
 
 @pytest.mark.system
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("pair", [(LARGE, NAMED["encoder"]), (NAMED["gpt2"], NAMED["vectors"])], ids=["cnn", "text"])
 def test_no_canary_is_left_where_weights_lie_and_freed_memory_is_given_back(
     pair: tuple[zoo.Model, zoo.Model], tmp_path: Path

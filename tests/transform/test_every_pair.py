@@ -6,6 +6,8 @@ import random
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+import pytest
+
 from instar.executor import transform
 from instar.weights.fetch import Fetcher
 from tests.transform.conftest import Packed
@@ -30,6 +32,7 @@ def test_the_walk_takes_every_step_once() -> None:
     assert sorted(steps) == sorted((a, b) for a in "abcdef" for b in "abcdef" if a != b)
 
 
+@pytest.mark.timeout(600, func_only=True)
 def test_every_model_becomes_every_other_one_bit_by_bit(packed: dict[str, Packed], fetcher: Fetcher) -> None:
     names = sorted(packed)
     assert len(names) >= 24

@@ -69,6 +69,7 @@ def is_dirty_for_good(model: LiveModel, source: Packed, target: Packed, fetcher:
     model.close()
 
 
+@pytest.mark.timeout(600, func_only=True)
 @pytest.mark.parametrize("pair", PAIRS, ids="->".join)
 def test_whichever_call_fails_the_model_is_dirty_and_nothing_leaks(
     packed: dict[str, Packed],

@@ -47,7 +47,7 @@ class Visit:
         return protocol.decode_reply(self.worker.recv(protocol.FRAME_BYTES))[1]
 
     def join(self) -> None:
-        self._thread.join(10)
+        self._thread.join(60)
         assert not self._thread.is_alive()
 
     def close(self) -> None:
@@ -193,7 +193,7 @@ def test_a_model_that_nobody_asks_rests_and_its_graph_is_kept(
     monkeypatch.setattr(LiveModel, "rest", lambda model: rested.set())
     skeletons.forget()
     assert isinstance(visit.described("residual"), Described)
-    assert rested.wait(10)
+    assert rested.wait(60)
     assert isinstance(visit.described("residual"), Described)  # when this is answered the graph has been kept
     structure = packed["residual"].prepared.structure_digest
     assert list((root / "store" / "compiled").glob(f"{structure}.graph.*"))

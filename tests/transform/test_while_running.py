@@ -31,7 +31,7 @@ def test_a_model_that_runs_is_left_alone(
     waits, wait = threading.Event(), Arrival.wait
     monkeypatch.setattr(Arrival, "wait", lambda *arguments: (waits.set(), wait(*arguments)))
     with running(model, source.inputs["input"]) as found:
-        assert waits.wait(10)
+        assert waits.wait(60)
         with pytest.raises(BusyError, match="1 calls use this model"):
             transform.into(model, target.directory, fetcher=fetcher)
         assert not model.is_dirty
@@ -54,7 +54,7 @@ def test_a_call_that_comes_meanwhile_is_told_so_at_once(packed: dict[str, Packed
         with ThreadPoolExecutor(1) as threads:  # another thread, while the model is being changed
             for call in (lambda: model.run(source.inputs), model.wait):
                 with pytest.raises(TransformationError, match="is becoming another one"):
-                    threads.submit(call).result(10)
+                    threads.submit(call).result(60)
         return fetcher.begin(weights, target.directory / WEIGHTS_FILE)
 
     transform.transform(model, target.prepared, bring)
@@ -99,6 +99,6 @@ def test_calls_and_changes_at_once_give_answers_of_one_model_or_an_error(
                     break
         finally:
             ends.set()
-        answers = sum(one.result(30) for one in calls)
+        answers = sum(one.result(60) for one in calls)
     assert answers > 0 and changed > 0 and not model.is_dirty
     model.close()
