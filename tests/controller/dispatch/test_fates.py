@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instar_controller.policies import settlement
 from instar_controller.policies.settlement import Case, Evidence, Fate
 from instar_controller.whisk.activation import ActivationId
+
+# Other work on the machine is not what is tried here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 ID = ActivationId("0" * 32)
 cases = st.builds(
@@ -23,18 +26,21 @@ evidences = st.builds(
 )
 
 
+@unhurried
 @given(case=cases, evidence=evidences)
 def test_what_is_completed_or_anothers_is_left_alone(case: Case, evidence: Evidence) -> None:
     left_alone = settlement.fate(case, evidence) is Fate.NOTHING
     assert left_alone == (evidence.has_completion or evidence.latest_attempt > case.attempt)
 
 
+@unhurried
 @given(case=cases, evidence=evidences)
 def test_what_may_have_run_runs_again_only_if_its_action_allows_that(case: Case, evidence: Evidence) -> None:
     if settlement.fate(case, evidence) is Fate.DISPATCH:
         assert case.may_run_twice or case.offset >= evidence.taken_over
 
 
+@unhurried
 @given(case=cases, evidence=evidences)
 def test_a_result_that_was_delivered_is_never_followed_by_another(case: Case, evidence: Evidence) -> None:
     if evidence.has_result:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instar_controller.policies import dispatch
 from instar_controller.policies.dispatch import Assigned, LeastLoaded, Need, Node, Waiting
 from instar_controller.whisk.activation import ActivationId
+
+# Other work on the machine is not what is tried here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 FUNCTIONS = [dispatch.function("guest", f"guest/f{number}", "1-a") for number in range(4)]
 KINDS = ["pytorch:2", "nodejs:20", "blackbox"]
@@ -53,6 +56,7 @@ def where(queue: Sequence[Waiting], nodes: Sequence[Node]) -> list[str | None]:
     return [found.get(job.id) for job in queue]
 
 
+@unhurried
 @given(queue=queues, nodes=clusters)
 def test_a_job_goes_only_where_it_can_run_and_has_room(queue: list[Waiting], nodes: list[Node]) -> None:
     known = {node.name: node for node in nodes}
@@ -63,6 +67,7 @@ def test_a_job_goes_only_where_it_can_run_and_has_room(queue: list[Waiting], nod
         known[it.node] = known[it.node].with_job(jobs[it.id])
 
 
+@unhurried
 @given(queue=queues, nodes=clusters)
 def test_jobs_go_in_the_order_of_the_queue_and_once(queue: list[Waiting], nodes: list[Node]) -> None:
     order = [job.id for job in queue]
@@ -70,6 +75,7 @@ def test_jobs_go_in_the_order_of_the_queue_and_once(queue: list[Waiting], nodes:
     assert gone == sorted(set(gone))
 
 
+@unhurried
 @given(queue=queues, nodes=clusters)
 def test_nobody_overtakes_a_job_on_a_node_that_it_waits_for(queue: list[Waiting], nodes: list[Node]) -> None:
     found = {it.id: it.node for it in assign(queue, nodes)}
@@ -81,6 +87,7 @@ def test_nobody_overtakes_a_job_on_a_node_that_it_waits_for(queue: list[Waiting]
             waited_for |= {node.name for node in nodes if node.can_run(job.need)}
 
 
+@unhurried
 @given(queue=queues, nodes=clusters)
 def test_the_first_job_goes_if_any_node_has_room_for_it(queue: list[Waiting], nodes: list[Node]) -> None:
     if queue:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instar_controller.policies import nodes
 from instar_controller.policies.nodes import Health, Patience
+
+# Other work on the machine is not what is tried here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 USUAL = Patience()
 TIMES = st.floats(0, 1e6)
@@ -21,6 +24,7 @@ def test_a_node_becomes_silent_and_then_dead(silence_s: float, health: Health) -
     assert nodes.judge(heard_s=100, listening_since_s=0, now_s=100 + silence_s, patience=USUAL) is health
 
 
+@unhurried
 @given(heard_s=TIMES, listening_since_s=TIMES, waited_s=st.floats(0, 2.99))
 def test_nobody_is_dead_to_somebody_who_has_only_begun_to_listen(
     heard_s: float, listening_since_s: float, waited_s: float
@@ -30,6 +34,7 @@ def test_nobody_is_dead_to_somebody_who_has_only_begun_to_listen(
     assert health is not Health.DEAD
 
 
+@unhurried
 @given(heard_s=TIMES, listening_since_s=TIMES, later_s=st.floats(0, 1e3), much_later_s=st.floats(0, 1e3))
 def test_silence_never_makes_a_node_livelier(
     heard_s: float, listening_since_s: float, later_s: float, much_later_s: float

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instar_controller.cluster_ports import TopicSettings
@@ -18,6 +18,9 @@ from instar_controller.policies.nodes import Heartbeat, Member, Stage, Unfinishe
 from instar_controller.whisk import activation_message
 from instar_controller.whisk.activation import ActivationId
 from instar_controller.whisk.instances import InvokerInstance
+
+# Other work on the machine is not what is tried here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 MESSAGE = {
     "transid": ["id", 1, True, ["parent", 2]],
@@ -67,11 +70,13 @@ hostile = st.binary(max_size=100) | st.recursive(
 ).map(lambda value: json.dumps(value).encode())
 
 
+@unhurried
 @given(beat=beats)
 def test_a_heartbeat_is_read_as_it_was_written(beat: Heartbeat) -> None:
     assert reports.parse_news(reports.encode_heartbeat(beat)) == beat
 
 
+@unhurried
 @given(member=members, finished=st.lists(ids, max_size=4).map(tuple))
 def test_a_report_is_read_as_it_was_written(member: Member, finished: tuple[ActivationId, ...]) -> None:
     assert reports.parse_report(Report(member, finished).encode()) == Report(member, finished)
@@ -103,6 +108,7 @@ def test_an_envelope_adds_no_more_than_its_topic_allows_for() -> None:
     assert heartbeats.topic(settings).partitions == 1
 
 
+@unhurried
 @given(value=hostile)
 def test_hostile_bytes_are_refused(value: bytes) -> None:
     for parse in (envelopes.parse, reports.parse_news, reports.parse_report):

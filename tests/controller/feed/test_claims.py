@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instar_controller.policies import claims
 from instar_controller.policies.claims import Claim, Sight
+
+# Other work on the machine is not what is tried here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 HELD = Claim("another", 10.0)
 
@@ -41,6 +44,7 @@ def test_who_waits_looks_again_before_the_term_ends_and_when_it_does() -> None:
     assert claims.look_again_s(sight, now_s=11.0) == 0.0
 
 
+@unhurried
 @given(
     begun_s=st.floats(0, 1e6),
     written_after_s=st.floats(0, 100),

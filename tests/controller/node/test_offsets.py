@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from instar_controller.clients.kafka.positions import NAME_BYTES
 from instar_controller.policies import offsets
 from instar_controller.policies.offsets import Kept, Place, Progress, Reservation
+
+# Other work on the machine is not what is tried here.
+unhurried = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def read(progress: Progress, *at: int) -> Progress:
@@ -52,6 +55,7 @@ def test_what_is_open_among_others_is_noted() -> None:
     assert after_a_crash(progress, 10) == [6, 8, 9]
 
 
+@unhurried
 @given(st.lists(st.booleans(), min_size=1, max_size=40), st.integers(0, 1 << 40))
 def test_after_a_crash_exactly_what_was_open_is_handed_over_again(is_open: list[bool], start: int) -> None:
     progress = read(offsets.fresh(start), *range(start, start + len(is_open)))
@@ -61,6 +65,7 @@ def test_after_a_crash_exactly_what_was_open_is_handed_over_again(is_open: list[
     assert after_a_crash(progress, end + 1) == [*wanted, end]
 
 
+@unhurried
 @given(st.sets(st.integers(0, 400), max_size=30), st.sets(st.integers(0, 400), max_size=30))
 def test_a_second_crash_forgets_nothing_of_the_first(first: set[int], second: set[int]) -> None:
     """Invariant: whatever was open and has not been closed since is read again, however often we crash."""
