@@ -15,6 +15,7 @@ from instar.weights.budget import Standing
 from instar.weights.fetch import Fetcher
 from instar.weights.manifest import Weights
 from instar.weights.store import Store
+from instar.weights.transfer import Run
 from tests.weights.files import CHUNK, arrived, made, read
 
 NBYTES = 300 * 1024
@@ -47,7 +48,14 @@ def test_what_has_settled_is_held_by_nobody(store: Store, tmp_path: Path, monkey
     weights = made(tmp_path / "source", NBYTES)
     fetcher = Fetcher(store)
     arrived = fetcher.arrived
-    monkeypatch.setattr(fetcher, "arrived", lambda run: (arrived(run), threading.Event().wait(0.01)))
+
+    def late(run: Run) -> None:
+        is_last = run.transfer.partial.map.has(0, len(weights.chunks) - 1)
+        arrived(run)
+        if is_last:
+            threading.Event().wait(0.5)
+
+    monkeypatch.setattr(fetcher, "arrived", late)
     arrival = fetcher.begin(weights, tmp_path / "source")
     arrival.wait_all()
     arrival.close()
