@@ -9,6 +9,8 @@ and adds just that:
 * a batch above `max.message.bytes` of its topic is refused (the broker takes any);
 * an offset that a partition does not have is out of range (the broker waits for it);
 * a partition ends behind its last message (the broker says: where its last batch began);
+* messages of a topic are written one request after the other (of two that write at once the broker may show the later
+  batch first, and who follows the topic never sees the other one);
 * a topic that was deleted is nobody's to read (the broker takes it for empty), and what was known of it goes with it;
 * if `makes_topics` is turned off, no topic is made because somebody asks for it (as with Kafka's
   `auto.create.topics.enable=false`; the broker makes each that somebody wants to write to).
@@ -25,6 +27,7 @@ import socket
 import struct
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -71,6 +74,7 @@ class KafkaRelay:
         self._is_broken = False
         self._delay_s = 0.0
         self._is_over = threading.Event()
+        self._turns: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)  # to write to a topic
         self._losing = 0
         self._denying = 0
         self._holds_fetches = False
@@ -203,7 +207,17 @@ class KafkaRelay:
             if len(batch) > self._memory.limits.get(topic, 1 << 31):
                 assert len(batches) == 1, "a client that sends several batches at once is not understood"
                 return request[4:8] + _refusal(topic, partition)
-        answer = ask(request)
+        with contextlib.ExitStack() as turns:
+            for topic in sorted({topic for topic, _, _ in batches}):
+                with self._changed:
+                    turn = self._turns[topic]
+                turns.enter_context(turn)
+            answer = ask(request)
+            self._note(batches, answer)
+        return answer
+
+    def _note(self, batches: list[tuple[str, int, bytes]], answer: bytes) -> None:
+        """What was written. Raises `EOFError` if nobody is to learn of it."""
         told = _Reader(answer, 4)
         with self._changed:
             for topic in told.strings_of_array():
@@ -218,7 +232,6 @@ class KafkaRelay:
             if self._losing:
                 self._losing -= 1
                 raise EOFError
-        return answer
 
     def _fetch(self, request: bytes, ask: Callable[[bytes], bytes]) -> bytes:
         at = _Reader.of_request(request).at + 4

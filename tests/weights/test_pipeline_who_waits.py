@@ -139,6 +139,22 @@ def test_who_waits_in_another_process_cuts_ours_down_and_they_still_get_turns() 
     assert one(pipeline).transfer == A
 
 
+def test_a_paused_read_that_gets_a_turn_goes_on_when_a_reader_is_free_for_it() -> None:
+    pipeline = Pipeline(readers=2)
+    begun(pipeline, A, Urgency.PREFETCH)
+    paused = one(pipeline)
+    begun(pipeline, B, Urgency.REQUEST)
+    pipeline.ask(B, 0, 199, Urgency.REQUEST)
+    moving = [one(pipeline)]
+    for _ in range(TURNS - 1):  # the last of them makes it A's turn
+        moving.append(one(pipeline))
+        assert pipeline.next() is None and not pipeline.may_go_on(paused), "two move"
+        pipeline.done(moving.pop(0))
+    assert pipeline.next() is None and pipeline.may_go_on(paused), "B's read and A's"
+    pipeline.done(paused)
+    assert one(pipeline).transfer == B
+
+
 def test_a_stalled_source_holds_nobody_back() -> None:
     pipeline = Pipeline(readers=1)
     begun(pipeline, A, Urgency.REQUEST)

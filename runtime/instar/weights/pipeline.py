@@ -187,7 +187,8 @@ class Pipeline:
     def next(self) -> Read | None:
         """The next read to start; None if none may start now."""
         hold = self._hold
-        if sum(self._moves(read, hold) for read in self._reads) >= self._readers:
+        self._give_turn(hold)
+        if not self._has_room(hold):
             return None
         startable = [(t.level, t.served, name) for name, t in self._transfers.items() if t.next_chunk >= 0]
         if not startable:
@@ -277,12 +278,18 @@ class Pipeline:
     def _moves(self, read: Read, hold: tuple[int, int]) -> bool:
         return not self._reads[read] and read not in self._queued and not self._is_paused(read, hold)
 
+    def _has_room(self, hold: tuple[int, int]) -> bool:
+        return sum(self._moves(read, hold) for read in self._reads) < self._readers
+
     def _owe(self) -> None:
-        """One more read for somebody who waits. When it is the others' turn, one that has begun goes on first."""
+        """One more read for somebody who waits."""
         self._owed += 1
-        if self._owed < TURNS or self._let_through is not None:
+        self._give_turn(self._hold)
+
+    def _give_turn(self, hold: tuple[int, int]) -> None:
+        """If it is the others' turn, and a reader is free for it, one of theirs that has begun goes on first."""
+        if self._owed < TURNS or self._let_through is not None or not self._has_room(hold):
             return
-        hold = self._hold
         paused = [read for read, stalled in self._reads.items() if not stalled and self._is_paused(read, hold)]
         if paused:
             chosen = min(paused, key=lambda read: (self._transfers[read.transfer].served, read.number))
