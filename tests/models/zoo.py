@@ -93,16 +93,10 @@ def vision(name: str, *size: int, channels: int = 3, **kwargs: Any) -> Model:
 def speech(name: str, *shape: int) -> Model:
     """A pytorchcv model that animates a face: windows of audio features and the number of a person."""
 
-    def build() -> torch.nn.Module:
-        module = vision(name).build()
-        # pytorchcv leaves it as the memory was, which may hold anything, numbers that are none too.
-        torch.nn.init.normal_(module.decoder.weight, std=0.1)
-        return module
-
     def example(batch: int) -> dict[str, torch.Tensor]:
         return {"x": torch.randn(batch, *shape), "pid": torch.randint(0, 8, (batch,))}
 
-    return Model(name, build, example, {"x": {0: "batch"}, "pid": {0: "batch"}}, {"batch": BATCH})
+    return Model(name, vision(name).build, example, {"x": {0: "batch"}, "pid": {0: "batch"}}, {"batch": BATCH})
 
 
 class LastState(torch.nn.Module):
